@@ -1,0 +1,211 @@
+"""The configuration of a run: flat keys with one name each, presets per data set, checked values."""
+
+import dataclasses
+import difflib
+import inspect
+import math
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+
+from metasgcl_tf.errors import InputError
+from metasgcl_tf.models import MODELS
+from metasgcl_tf.models.base import require
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which log, and what is kept of it.
+
+    Attributes:
+        data: name of a data set, or path of a log.
+        preset: name of the preset the other values come from; by default the one named like `data`, if any.
+        user_col, item_col, time_col, rating_col: columns of a table; by default the usual names.
+        min_rating: keep interactions rated at least this; by default every one.
+        k_core: drop users and items with fewer interactions than this, until none is left.
+    """
+
+    data: str = "synthetic"
+    preset: str | None = None
+    user_col: str | None = None
+    item_col: str | None = None
+    time_col: str | None = None
+    rating_col: str | None = None
+    min_rating: float | None = None
+    k_core: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained.
+
+    Attributes:
+        model: name of the model, a key of `metasgcl_tf.models.MODELS`.
+        seed: of initial weights, shuffling, dropout and noise.
+        epochs: at most this many passes over the training targets.
+        patience: stop after this many epochs without a better validation NDCG@10.
+        batch_size: sequences a batch.
+        learning_rate: of Adam.
+        meta_learning_rate: of the meta encoder's own Adam, in two-step training.
+        every_prefix: one sample for every prefix instead of all positions of one causal pass.
+    """
+
+    model: str = "meta_sgcl"
+    seed: int = 1
+    epochs: int = 100
+    patience: int = 10
+    batch_size: int = 64
+    learning_rate: float = 0.001
+    meta_learning_rate: float = 0.001
+    every_prefix: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run: data, training, and the model's own arguments."""
+
+    data: DataConfig
+    training: TrainingConfig
+    model_options: dict[str, Any]
+
+    def flat(self) -> dict[str, Any]:
+        """Every key with its value, as `--config` reads it back."""
+        return dataclasses.asdict(self.data) | dataclasses.asdict(self.training) | self.model_options
+
+
+# What each data set's models are trained with where it differs from their defaults: data set -> model ->
+# keys. Chosen on validation, or taken from the measurements of METHOD in the README.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "synthetic": {
+        "meta_sgcl": {},
+        "item_cooccurrence": {},
+    },
+    "toys": {
+        "meta_sgcl": {"max_length": 50, "dropout": 0.5, "batch_size": 48},
+        "item_cooccurrence": {"recency_decay": 0.7, "history_power": 0.25, "target_power": 0.1},
+    },
+    "clothing": {
+        "meta_sgcl": {"max_length": 50, "dropout": 0.5, "batch_size": 64},
+        "item_cooccurrence": {"recency_decay": 0.9, "history_power": 0.5, "target_power": 0.0},
+    },
+    "beauty": {"meta_sgcl": {"max_length": 50, "dropout": 0.5}},
+    "sports": {"meta_sgcl": {"max_length": 50, "dropout": 0.5}},
+    "ml-1m": {
+        "meta_sgcl": {"max_length": 200, "dropout": 0.1, "batch_size": 32},
+        "item_cooccurrence": {
+            "max_distance": 5,
+            "distance_decay": 0.7,
+            "backward_weight": 0.0,
+            "recent_items": 10,
+            "recency_decay": 0.7,
+            "history_power": 0.5,
+            "target_power": 0.25,
+        },
+    },
+}
+
+
+def model_parameters(model: str) -> dict[str, inspect.Parameter]:
+    """The named arguments of a model's constructor, without `num_items`, which the log decides."""
+    parameters = inspect.signature(MODELS[model].__init__).parameters
+    named = {n: p for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
+    return {n: p for n, p in named.items() if n not in ("self", "num_items")}
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """Reads a YAML (or JSON) mapping of configuration keys.
+
+    Raises:
+        InputError: no such file, not YAML, or not a mapping.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"`--config` should be a readable file. Received: {path} ({error.strerror})."
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"`--config` should be a YAML file. Received: {path} ({reason}).") from None
+    if not isinstance(values, dict):
+        raise InputError(
+            f"`--config` should map keys to values. Received: {path}, a {type(values).__name__}."
+        )
+    return {str(key): value for key, value in values.items()}
+
+
+def build_config(*layers: dict[str, Any]) -> RunConfig:
+    """Merges defaults, the preset and `layers` (later ones win) into a checked configuration.
+
+    Args:
+        *layers: flat keys with their values, e.g. of a file, then of the command line.
+
+    Raises:
+        InputError: an unknown preset, model or key (with the nearest valid name), or a value of the wrong
+            type or out of range.
+    """
+    given = {key: value for layer in layers for key, value in layer.items()}
+    model = given.get("model", TrainingConfig.model)
+    _known("model", model, list(MODELS))
+    if given.get("preset") is not None:
+        _known("preset", given["preset"], list(PRESETS))
+    values = preset_values(given.get("preset") or given.get("data", DataConfig.data), model) | given
+
+    parameters = model_parameters(model)
+    data_types = {f.name: f.type for f in dataclasses.fields(DataConfig)}
+    training_types = {f.name: f.type for f in dataclasses.fields(TrainingConfig)}
+    types = data_types | training_types | {name: p.annotation for name, p in parameters.items()}
+    for key in values:
+        _known("key", key, list(types))
+    values = {key: _typed(key, value, types[key]) for key, value in values.items()}
+    config = RunConfig(
+        DataConfig(**{k: v for k, v in values.items() if k in data_types}),
+        TrainingConfig(**{k: v for k, v in values.items() if k in training_types}),
+        {name: values.get(name, p.default) for name, p in parameters.items()},
+    )
+    _check_training(config.training)
+    return config
+
+
+def preset_values(preset: str, model: str) -> dict[str, Any]:
+    """What a preset says for a model; nothing where it does not know the model or there is no such preset."""
+    return PRESETS.get(preset, {}).get(model, {})
+
+
+def _known(what: str, name: Any, valid: list[str]) -> None:
+    """Raises an `InputError` with the nearest valid name if `name` is not one."""
+    if name in valid:
+        return
+    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.0)
+    hint = f"did you mean {close[0]!r}" if close else "see --help"
+    raise InputError(f"`{what}` should be one of {', '.join(valid)}; {hint}? Received: {name!r}.")
+
+
+def _typed(key: str, value: Any, expected: Any) -> Any:
+    """The value as the type its key has; an int where a float is asked for is one."""
+    kinds = get_args(expected) or (expected,)
+    if value is None and type(None) in kinds:
+        return None
+    if float in kinds and not isinstance(value, bool):
+        # YAML reads 1e-3 (no dot) as text.
+        try:
+            value = float(value)
+        except (TypeError, ValueError):
+            value = math.nan
+        if math.isfinite(value):
+            return value
+    elif str in kinds and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    elif type(value) in kinds:
+        return value
+    wanted = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}[kinds[0]]
+    raise InputError(f"`{key}` should be {wanted}. Received: `{key}` = {value!r}.")
+
+
+def _check_training(training: TrainingConfig) -> None:
+    for name in ("epochs", "patience", "batch_size"):
+        require(getattr(training, name) >= 1, name, "at least 1", getattr(training, name))
+    for name in ("learning_rate", "meta_learning_rate"):
+        require(getattr(training, name) > 0, name, "above 0", getattr(training, name))
+    require(0 <= training.seed < 2**32, "seed", "between 0 and 2^32 - 1", training.seed)

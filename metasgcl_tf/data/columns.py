@@ -1,0 +1,65 @@
+"""Which column of a table holds the users, items, times and ratings."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from metasgcl_tf.errors import InputError
+
+# Lower case, without underscores. These cover MovieLens' ratings.csv and the Amazon reviews too.
+USUAL_NAMES = {
+    "user": ("user", "userid", "reviewerid"),
+    "item": ("item", "itemid", "movieid", "asin"),
+    "time": ("time", "timestamp", "datetime", "date", "unixreviewtime"),
+    "rating": ("rating", "overall"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Which columns of a table hold what; None says that the table has none, or that it is not wanted."""
+
+    user: str = "user"
+    item: str = "item"
+    time: str | None = None
+    rating: str | None = None
+
+
+def find_columns(path: Path, names: Sequence[str], columns: Columns | None) -> dict[str, str]:
+    """Which of a table's columns has which role, as {"user": "user_id", ...}.
+
+    Args:
+        path: the file, for messages.
+        names: the columns the table has.
+        columns: the choice of the caller, or None to look for USUAL_NAMES.
+
+    Raises:
+        InputError: a column is missing, may be one of several, or is chosen twice.
+    """
+    if columns is None:
+        found = {role: _usual_column(path, names, role) for role in USUAL_NAMES}
+    else:
+        found = dataclasses.asdict(columns)
+    found = {role: name for role, name in found.items() if name is not None}
+    for role in ("user", "item", *found):
+        if found.get(role) not in names:
+            what = f"no column {found[role]!r}" if role in found else "no column with a usual name"
+            raise InputError(f"{path}: {what} for the {role} (name it with --{role}-col). Received: {names}.")
+    if len(set(found.values())) < len(found):
+        raise InputError(f"{path}: each role needs a column of its own. Received: {found}.")
+    return found
+
+
+def _usual_column(path: Path, names: Sequence[str], role: str) -> str | None:
+    usual = [name for name in names if name.lower().replace("_", "") in USUAL_NAMES[role]]
+    if len(usual) > 1:
+        raise InputError(
+            f"{path}: more than one column may be the {role}; choose with --{role}-col among {usual}."
+        )
+    return usual[0] if usual else None
+
+
+def refuse_columns(path: Path, columns: Columns | None) -> None:
+    """Raises InputError when columns are chosen for a format that has no names."""
+    if columns is not None:
+        raise InputError(f"{path}: this format has no names to choose columns by. Received: {columns}.")

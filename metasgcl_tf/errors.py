@@ -1,0 +1,13 @@
+"""The package's own errors. Their messages are one line, which is all the command line prints."""
+
+
+class InputError(ValueError):
+    """Something the caller gave is unusable.
+
+    The message is one line that names the argument (or file), the rule it breaks and the value
+    received. The command line prints it and exits with code 2.
+    """
+
+
+class NonFiniteLossError(ArithmeticError):
+    """A term of the loss became NaN or infinite; the message names the step and the term."""

@@ -1,0 +1,69 @@
+"""Item embedding, tied to the scores over the catalogue."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="metasgcl_tf")
+class ItemEmbedding(keras.layers.Layer):
+    """Embeds item ids, optionally adds a position, then layer norm and dropout (paper, eq. 4).
+
+    With `learned_positions` the position is counted from the END of the window: the newest item always
+    has the same one, whatever the padding. That suits models trained on the newest position only; with
+    one causal pass over all positions, leave it off and let attention use relative positions.
+
+    Args:
+        num_items: V. Row 0 of the table is padding.
+        hidden_dim: D.
+        max_length: longest window, L.
+        dropout: rate after the layer norm.
+        learned_positions: add a learned position vector.
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        hidden_dim: int,
+        max_length: int,
+        dropout: float = 0.0,
+        learned_positions: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_items, self.hidden_dim, self.max_length = num_items, hidden_dim, max_length
+        self.learned_positions = learned_positions
+        self.normalization = keras.layers.LayerNormalization(epsilon=1e-6)
+        self.dropout = keras.layers.Dropout(dropout)
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates the item table `[V + 1, D]` and the position table `[L, D]`."""
+        normal = keras.initializers.RandomNormal(stddev=0.02)
+        self.table = self.add_weight(
+            name="item_table", shape=(self.num_items + 1, self.hidden_dim), initializer=normal
+        )
+        if self.learned_positions:
+            self.positions = self.add_weight(
+                name="positions", shape=(self.max_length, self.hidden_dim), initializer=normal
+            )
+        self.normalization.build((*input_shape, self.hidden_dim))
+
+    def call(self, item_ids: Tensor, training: bool = False) -> Tensor:
+        """Embeds `[B, L]` int ids as `[B, L, D]`."""
+        embedded = ops.take(self.table, item_ids, axis=0)
+        if self.learned_positions:
+            embedded = embedded + self.positions[-ops.shape(item_ids)[1] :]
+        return self.dropout(self.normalization(embedded), training=training)
+
+    @property
+    def item_table(self) -> Tensor:
+        """`[V, D]`, the rows of the real items."""
+        return ops.convert_to_tensor(self.table)[1:]
+
+    def score(self, states: Tensor) -> Tensor:
+        """Scores `[B, D]` states against every item (paper, eq. 22): `[B, V + 1]`, column 0 is -inf."""
+        scores = ops.cast(ops.matmul(states, ops.transpose(self.item_table)), "float32")
+        return ops.pad(scores, [[0, 0], [1, 0]], constant_values=float("-inf"))

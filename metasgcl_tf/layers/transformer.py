@@ -1,0 +1,162 @@
+"""Causal Transformer blocks over left-padded sequences (paper, eq. 5-10)."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+
+
+def visible_positions(item_ids: Tensor) -> Tensor:
+    """Which positions each position may attend to: itself and older ones, never padding.
+
+    Args:
+        item_ids: `[B, L]` int, 0 is padding.
+
+    Returns:
+        `[B, 1, L, L]` bool, `[b, 0, i, j]` true where i may look at j.
+    """
+    steps = ops.arange(ops.shape(item_ids)[1])
+    causal = ops.greater_equal(steps[:, None], steps[None, :])
+    real = ops.not_equal(item_ids, 0)
+    return ops.logical_and(causal[None, None], real[:, None, None, :])
+
+
+@keras.saving.register_keras_serializable(package="metasgcl_tf")
+class SelfAttention(keras.layers.Layer):
+    """Multi-head self-attention with an optional learned bias for each head and distance.
+
+    The bias depends on i - j alone, so it means the same at every place of the window, in training and
+    at serving.
+
+    Args:
+        num_heads: H; must divide the last axis of the input.
+        max_length: longest window, the number of distances.
+        dropout: rate on the attention weights.
+        relative_positions: learn the bias.
+    """
+
+    def __init__(
+        self, num_heads: int, max_length: int, dropout: float, relative_positions: bool, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_heads, self.max_length = num_heads, max_length
+        self.relative_positions = relative_positions
+        self.dropout = keras.layers.Dropout(dropout)
+
+    def build(self, input_shape: tuple) -> None:
+        """Creates the projections `[D, 3D]` and `[D, D]` and the distance bias `[H, L]`."""
+        hidden_dim = input_shape[-1]
+        normal = keras.initializers.RandomNormal(stddev=0.02)
+        self.query_key_value = keras.layers.Dense(3 * hidden_dim, kernel_initializer=normal)
+        self.query_key_value.build(input_shape)
+        self.output_projection = keras.layers.Dense(hidden_dim, kernel_initializer=normal)
+        self.output_projection.build(input_shape)
+        if self.relative_positions:
+            self.distance_bias = self.add_weight(
+                name="distance_bias", shape=(self.num_heads, self.max_length), initializer="zeros"
+            )
+
+    def call(self, states: Tensor, visible: Tensor, training: bool = False) -> Tensor:
+        """Attends within `[B, L, D]` states where `visible` (`[B, 1, L, L]`) allows; `[B, L, D]`."""
+        length, hidden_dim = ops.shape(states)[1], states.shape[-1]
+        heads = (-1, length, 3 * self.num_heads, hidden_dim // self.num_heads)
+        mixed = ops.transpose(ops.reshape(self.query_key_value(states), heads), (0, 2, 1, 3))
+        query, key, value = ops.split(mixed, 3, axis=1)
+        logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) * (heads[-1] ** -0.5)
+        if self.relative_positions:
+            steps = ops.arange(length)
+            distances = ops.maximum(steps[:, None] - steps[None, :], 0)
+            logits = logits + ops.take(self.distance_bias, distances, axis=1)
+        # Finite, so that a padding row (nothing visible) averages instead of turning into NaN.
+        logits = ops.where(visible, ops.cast(logits, "float32"), -1e9)
+        weights = ops.cast(ops.softmax(logits), states.dtype)
+        attended = ops.matmul(self.dropout(weights, training=training), value)
+        attended = ops.reshape(ops.transpose(attended, (0, 2, 1, 3)), (-1, length, hidden_dim))
+        return self.output_projection(attended)
+
+
+@keras.saving.register_keras_serializable(package="metasgcl_tf")
+class TransformerBlock(keras.layers.Layer):
+    """Self-attention and a position-wise feed-forward net, each with residual, layer norm and dropout.
+
+    Args:
+        num_heads: attention heads.
+        max_length: longest window.
+        dropout: rate on attention weights and on both residual branches.
+        norm_first: layer norm before each branch (pre-norm) instead of after the sum (post-norm).
+        relative_positions: see `SelfAttention`.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        max_length: int,
+        dropout: float,
+        norm_first: bool = False,
+        relative_positions: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.norm_first = norm_first
+        self.attention = SelfAttention(num_heads, max_length, dropout, relative_positions)
+        self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6)
+        self.feed_forward_norm = keras.layers.LayerNormalization(epsilon=1e-6)
+        self.dropout = keras.layers.Dropout(dropout)
+
+    def build(self, input_shape: tuple) -> None:
+        """Builds the branches for `[B, L, D]`; the feed-forward net is 4 D wide inside."""
+        hidden_dim = input_shape[-1]
+        normal = keras.initializers.RandomNormal(stddev=0.02)
+        self.expand = keras.layers.Dense(4 * hidden_dim, activation="gelu", kernel_initializer=normal)
+        self.contract = keras.layers.Dense(hidden_dim, kernel_initializer=normal)
+        self.expand.build(input_shape)
+        self.contract.build((*input_shape[:-1], 4 * hidden_dim))
+        for layer in (self.attention, self.attention_norm, self.feed_forward_norm):
+            layer.build(input_shape)
+
+    def call(self, states: Tensor, visible: Tensor, training: bool = False) -> Tensor:
+        """`[B, L, D]` to `[B, L, D]`; `visible` as in `visible_positions`."""
+
+        def attend(x: Tensor) -> Tensor:
+            return self.dropout(self.attention(x, visible, training=training), training=training)
+
+        def feed_forward(x: Tensor) -> Tensor:
+            return self.dropout(self.contract(self.expand(x)), training=training)
+
+        if self.norm_first:
+            states = states + attend(self.attention_norm(states))
+            return states + feed_forward(self.feed_forward_norm(states))
+        states = self.attention_norm(states + attend(states))
+        return self.feed_forward_norm(states + feed_forward(states))
+
+
+@keras.saving.register_keras_serializable(package="metasgcl_tf")
+class Transformer(keras.layers.Layer):
+    """A stack of causal blocks; with `norm_first` it ends in the layer norm that pre-norm needs.
+
+    Args:
+        num_layers: blocks.
+        **block: the arguments of `TransformerBlock`.
+    """
+
+    def __init__(self, num_layers: int, *, name: str | None = None, **block: Any) -> None:
+        super().__init__(name=name)
+        self.blocks = [TransformerBlock(**block) for _ in range(num_layers)]
+        self.final_norm = (
+            keras.layers.LayerNormalization(epsilon=1e-6)
+            if block.get("norm_first")
+            else keras.layers.Identity()
+        )
+
+    def build(self, input_shape: tuple) -> None:
+        """Builds every block for `[B, L, D]`."""
+        for layer in (*self.blocks, self.final_norm):
+            layer.build(input_shape)
+
+    def call(self, states: Tensor, visible: Tensor, training: bool = False) -> Tensor:
+        """`[B, L, D]` to `[B, L, D]`; `visible` as in `visible_positions`."""
+        for block in self.blocks:
+            states = block(states, visible, training=training)
+        return self.final_norm(states)

@@ -1,0 +1,62 @@
+"""Full-ranking metrics: the target's rank among all items, and HR, NDCG and MRR as functions of it.
+
+Axes: B batch, S seen items, V num_items. Item 0 is padding.
+"""
+
+from typing import Any
+
+from keras import ops
+
+Tensor = Any
+
+CUTOFFS = (5, 10, 20)
+
+
+def target_ranks(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Rank of each target among all V items, with seen items masked and with seen items kept.
+
+    A tie counts against the target, and so does a NaN on either side: constant or broken scores cannot
+    look good. The target's own column is left out of the count, so it may come from any kernel. A target
+    that was seen before stays a candidate: it is what the user did next.
+
+    Args:
+        scores: `[B, V + 1]`, higher is better; column 0 (padding) is ignored.
+        targets: `[B]` int, 1..V.
+        seen: `[B, S]` int, items to mask, each at most once a row; 0 where there is none.
+
+    Returns:
+        `(masked, kept)`, both `[B]` int32, 1 is best.
+    """
+    targets = ops.cast(targets, "int32")[:, None]
+    seen = ops.cast(seen, "int32")
+    target_scores = ops.take_along_axis(scores, targets, axis=1)
+    # "Not worse" instead of ">=" because every comparison with NaN is false.
+    not_worse = ops.logical_not(ops.less(scores[:, 1:], target_scores))
+    kept = ops.sum(ops.cast(not_worse, "int32"), axis=1)  # counts the target itself: its rank is 1-based
+    seen_scores = ops.take_along_axis(scores, seen, axis=1)
+    rival = ops.logical_and(ops.not_equal(seen, 0), ops.not_equal(seen, targets))
+    seen_rivals = ops.logical_and(rival, ops.logical_not(ops.less(seen_scores, target_scores)))
+    return kept - ops.sum(ops.cast(seen_rivals, "int32"), axis=1), kept
+
+
+def hit_rate(ranks: Tensor, k: int) -> Tensor:
+    """HR@k, 1 where the target is among the first k; `[B]` float32."""
+    return ops.cast(ops.less_equal(ranks, k), "float32")
+
+
+def ndcg(ranks: Tensor, k: int) -> Tensor:
+    """NDCG@k with one relevant item: 1 / log2(rank + 1) within the first k, else 0; `[B]` float32."""
+    gain = 1.0 / ops.log2(ops.cast(ranks, "float32") + 1.0)
+    return gain * hit_rate(ranks, k)
+
+
+def reciprocal_rank(ranks: Tensor) -> Tensor:
+    """1 / rank over the whole catalogue, whose mean is MRR; `[B]` float32."""
+    return 1.0 / ops.cast(ranks, "float32")
+
+
+def ranking_metrics(ranks: Tensor) -> dict[str, Tensor]:
+    """Every reported metric of the given ranks, by name; each `[B]` float32."""
+    values = {f"hr@{k}": hit_rate(ranks, k) for k in CUTOFFS}
+    values |= {f"ndcg@{k}": ndcg(ranks, k) for k in CUTOFFS}
+    return values | {"mrr": reciprocal_rank(ranks)}

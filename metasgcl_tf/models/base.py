@@ -1,0 +1,125 @@
+"""What every sequential recommender shares: full-ranking evaluation, scores and recommendations."""
+
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from metasgcl_tf import metrics
+from metasgcl_tf.data import pipelines
+from metasgcl_tf.data.splitting import Split
+from metasgcl_tf.errors import InputError
+
+Tensor = Any
+
+
+def require(condition: bool, argument: str, rule: str, received: Any) -> None:
+    """Raises an `InputError` that names the argument, the rule and what was received."""
+    if not condition:
+        raise InputError(f"`{argument}` should be {rule}. Received: `{argument}` = {received!r}.")
+
+
+class SequentialRecommender(keras.Model):
+    """Base class: a model that scores every item as the next of a sequence.
+
+    A subclass implements `call(inputs, training) -> dict of tensors` with the same keys in both modes,
+    `compute_loss` and `score_items`; it names its data recipe as `training_recipe` and the metrics its
+    `train_step` reports as `loss_metrics`. `fit`, `evaluate`, early stopping, checkpoints and tuners then
+    share one full-ranking path: `evaluate` reports `hr@k`, `ndcg@k` and `mrr` with seen items masked, and
+    the same with the prefix `kept_` with seen items kept.
+
+    Batches are `({"item_ids": [B, L], ...}, targets, weights)`, see `metasgcl_tf.data.pipelines`.
+
+    Args:
+        num_items: V, real items; ids are 1..V and 0 is padding.
+        max_length: L, the newest items of a history that the model looks at.
+        **kwargs: of `keras.Model`.
+
+    Raises:
+        InputError: `num_items` or `max_length` is below 1.
+    """
+
+    training_recipe = staticmethod(pipelines.next_item)
+    loss_names: ClassVar[tuple[str, ...]] = ("loss",)
+
+    def __init__(self, num_items: int, max_length: int = 50, **kwargs: Any) -> None:
+        require(num_items >= 1, "num_items", "at least 1", num_items)
+        require(max_length >= 1, "max_length", "at least 1", max_length)
+        super().__init__(**kwargs)
+        self.num_items, self.max_length = num_items, max_length
+        self.loss_metrics = {name: keras.metrics.Mean(name=name) for name in self.loss_names}
+        names = metrics.ranking_metrics(ops.ones((1,), "int32"))
+        self.rank_metrics = {
+            name: keras.metrics.Mean(name=name) for name in (*names, *(f"kept_{name}" for name in names))
+        }
+
+    def create_variables(self) -> None:
+        """Creates every variable by one call; a subclass ends its `__init__` with it."""
+        self({"item_ids": ops.zeros((1, self.max_length), "int32")}, training=False)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Nothing is left to build: the constructor creates every variable."""
+
+    def compile(self, optimizer: Any = "adam", *, jit_compile: bool = False, **kwargs: Any) -> None:
+        """Compiles as Keras does and builds the optimizer, so that its state exists from the start.
+
+        XLA is off unless asked for: it recompiles for every new batch shape.
+        """
+        super().compile(optimizer=keras.optimizers.get(optimizer), jit_compile=jit_compile, **kwargs)
+        self.optimizer.build(self.trainable_variables)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a reloaded model as it was compiled when it was saved."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def adapt(self, split: Split) -> None:
+        """Takes from the training part what no gradient teaches (counts, say); nothing by default."""
+
+    def score_items(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Scores of every item as the next one.
+
+        Args:
+            inputs: `item_ids` `[B, L]` int32, left padded with 0, newest last.
+
+        Returns:
+            `[B, V + 1]` float32; column 0 (padding) is -inf.
+        """
+        raise NotImplementedError
+
+    def recommend(self, item_ids: Tensor, k: int = 10, exclude_seen: bool = True) -> tuple[Tensor, Tensor]:
+        """The k best next items of each sequence.
+
+        Args:
+            item_ids: `[B, L]` int, left padded with 0, newest last; the model looks at the newest
+                `max_length` of them.
+            k: how many, 1..V.
+            exclude_seen: leave out the items of `item_ids`.
+
+        Returns:
+            `(item_ids [B, k] int32, scores [B, k] float32)`, best first; a score of -inf marks places left
+            over where fewer than k items could be recommended.
+        """
+        require(1 <= k <= self.num_items, "k", f"between 1 and the number of items, {self.num_items}", k)
+        item_ids = ops.cast(item_ids, "int32")
+        scores = self.score_items({"item_ids": item_ids[:, -self.max_length :]})
+        if exclude_seen:
+            users = ops.broadcast_to(ops.arange(ops.shape(item_ids)[0])[:, None], ops.shape(item_ids))
+            seen = ops.reshape(ops.stack([users, item_ids], axis=-1), (-1, 2))
+            scores = ops.scatter_update(scores, seen, ops.full(ops.shape(seen)[:1], float("-inf")))
+        scores, best = ops.top_k(scores, k)
+        return best, scores
+
+    def test_step(self, data: Any) -> dict[str, Tensor]:
+        """Ranks each target among all items and updates the ranking metrics of both protocols."""
+        inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
+        masked, kept = metrics.target_ranks(self.score_items(inputs), targets, inputs["seen"])
+        values = metrics.ranking_metrics(masked)
+        values |= {f"kept_{name}": value for name, value in metrics.ranking_metrics(kept).items()}
+        for name, value in values.items():
+            self.rank_metrics[name].update_state(value)
+        return {name: metric.result() for name, metric in self.rank_metrics.items()}
+
+    def predict_step(self, data: Any) -> Tensor:
+        """`predict` returns the scores of every item, `[N, V + 1]`."""
+        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self.score_items(inputs)

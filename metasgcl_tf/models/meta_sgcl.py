@@ -1,0 +1,316 @@
+"""Meta-SGCL: two generated views of a sequence, contrasted, with a two-step update.
+
+"Meta-optimized Joint Generative and Contrastive Learning for Sequential Recommendation",
+arXiv 2310.13925; equation numbers are the paper's.
+"""
+
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from metasgcl_tf import losses
+from metasgcl_tf.layers.embedding import ItemEmbedding
+from metasgcl_tf.layers.gaussian import GaussianHeads, GaussianSample
+from metasgcl_tf.layers.transformer import Transformer, visible_positions
+from metasgcl_tf.models.base import SequentialRecommender, Tensor, require
+from metasgcl_tf.optimizers import PairOptimizer
+
+
+@keras.saving.register_keras_serializable(package="metasgcl_tf")
+class MetaSGCL(SequentialRecommender):
+    """A Transformer variational autoencoder that contrasts two views drawn with two spreads.
+
+    An encoder gives every position a mean and two spreads, sigma and sigma'; each spread yields a view
+    (eq. 12, 15), a shared decoder turns the views into states (eq. 13), and both predict the next item.
+    Step 1 of every update trains all but sigma' on the whole objective
+
+        rs + meta_rs + kl_weight * (kl + meta_kl) + contrastive_weight * cl            (eq. 28)
+
+    and step 2 trains sigma' alone, with its own optimizer, on the contrastive loss of the updated model.
+    At evaluation and serving z is the mean, without noise.
+
+    Where this departs from the paper: the spread heads give log-variances; the mean is residual; the
+    KL weight warms up linearly; the loss terms have the signs of a minimised double ELBO. KL and
+    cross-entropy are weighted alike, position by position: each target of the log counts the same.
+
+    Args:
+        num_items: V.
+        max_length: L.
+        hidden_dim: D, a multiple of `num_heads`.
+        num_layers: encoder blocks.
+        num_heads: attention heads.
+        dropout: everywhere dropout is applied.
+        norm_first: pre-norm blocks instead of post-norm.
+        learned_positions: learned positions counted from the end of the window instead of relative ones
+            in the attention; suits training on prefixes.
+        num_decoder_layers: decoder blocks.
+        residual_mean: `mean = F + Enc_mu(F)` instead of `Enc_mu(F)`.
+        kl_weight: beta, after the warm-up.
+        kl_warmup_steps: updates over which beta rises linearly from 0.
+        contrastive_weight: alpha.
+        temperature: tau of the contrastive loss.
+        similarity: `"dot"` or `"cosine"`, of the contrastive loss.
+        training: `"two_step"`, or `"joint"` for one update of everything on the whole objective (Fig. 3).
+        **kwargs: of `keras.Model`.
+
+    Raises:
+        InputError: an argument is outside what is said here.
+    """
+
+    loss_names: ClassVar[tuple[str, ...]] = (
+        "loss",
+        "reconstruction_loss",
+        "meta_reconstruction_loss",
+        "kl",
+        "meta_kl",
+        "contrastive_loss",
+        "kl_weight",
+        "kl_per_dim",
+        "mean_sigma",
+        "mean_meta_sigma",
+    )
+
+    def __init__(
+        self,
+        num_items: int,
+        max_length: int = 50,
+        hidden_dim: int = 64,
+        num_layers: int = 2,
+        num_heads: int = 2,
+        dropout: float = 0.2,
+        norm_first: bool = False,
+        learned_positions: bool = False,
+        num_decoder_layers: int = 1,
+        residual_mean: bool = True,
+        kl_weight: float = 0.01,
+        kl_warmup_steps: int = 4000,
+        contrastive_weight: float = 0.03,
+        temperature: float = 1.0,
+        similarity: str = "dot",
+        training: str = "two_step",
+        **kwargs: Any,
+    ) -> None:
+        config = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
+        _check(**config)
+        super().__init__(num_items, max_length, **kwargs)
+        self.config = config
+        self.hidden_dim = hidden_dim
+        self.kl_weight, self.kl_warmup_steps = kl_weight, kl_warmup_steps
+        self.contrastive_weight, self.temperature, self.similarity = (
+            contrastive_weight,
+            temperature,
+            similarity,
+        )
+        self.two_step = training == "two_step"
+        block = {
+            "num_heads": num_heads,
+            "max_length": max_length,
+            "dropout": dropout,
+            "norm_first": norm_first,
+            "relative_positions": not learned_positions,
+        }
+        self.embedding = ItemEmbedding(num_items, hidden_dim, max_length, dropout, learned_positions)
+        self.encoder = Transformer(num_layers, name="encoder", **block)
+        self.heads = GaussianHeads(residual_mean, name="heads")
+        self.sample = GaussianSample(name="sample")
+        self.decoder = Transformer(num_decoder_layers, name="decoder", **block)
+        self.create_variables()
+
+    # ---- the model ----------------------------------------------------------------------------
+
+    def encode(self, item_ids: Tensor, visible: Tensor, training: bool) -> Tensor:
+        """`[B, L]` ids to the encoder output F, `[B, L, D]` (eq. 4-10)."""
+        return self.encoder(self.embedding(item_ids, training=training), visible, training=training)
+
+    def call(self, inputs: dict[str, Tensor], training: bool = False) -> dict[str, Tensor]:
+        """The latent Gaussians and the decoded states of both views at every position.
+
+        Args:
+            inputs: `item_ids` `[B, L]` int, left padded with 0, newest last.
+            training: draw the views; otherwise both are the mean.
+
+        Returns:
+            `mean`, `log_variance`, `meta_log_variance`, `states` and `meta_states`, each `[B, L, D]`.
+        """
+        item_ids = inputs["item_ids"]
+        visible = visible_positions(item_ids)
+        encoded = self.encode(item_ids, visible, training)
+        mean, log_variance, meta_log_variance = self.heads(encoded)
+        if training:
+            views = [self.sample(mean, log_variance), self.sample(mean, meta_log_variance)]
+            # One pass of the shared decoder over both views.
+            both = self.decoder(ops.concatenate(views), ops.concatenate([visible, visible]), training=True)
+            states, meta_states = ops.split(both, 2)
+        else:
+            states = meta_states = self.decoder(mean, visible, training=False)
+        return {
+            "mean": mean,
+            "log_variance": log_variance,
+            "meta_log_variance": meta_log_variance,
+            "states": states,
+            "meta_states": meta_states,
+        }
+
+    def score_items(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Scores from the decoded mean at the newest position (eq. 22); see the base class."""
+        return self.embedding.score(self(inputs, training=False)["states"][:, -1])
+
+    # ---- the objective ------------------------------------------------------------------------
+
+    def contrast(self, states: Tensor, meta_states: Tensor) -> Tensor:
+        """InfoNCE between the views at the newest position (eq. 26), a scalar."""
+        return losses.info_nce(states[:, -1], meta_states[:, -1], self.temperature, self.similarity)
+
+    def current_kl_weight(self) -> Tensor:
+        """Beta at this update: linear from 0 to `kl_weight` over `kl_warmup_steps`."""
+        if self.kl_warmup_steps == 0 or getattr(self, "optimizer", None) is None:
+            return ops.convert_to_tensor(self.kl_weight, "float32")
+        progress = ops.cast(self.optimizer.iterations, "float32") / self.kl_warmup_steps
+        return self.kl_weight * ops.minimum(progress, 1.0)
+
+    def compute_loss(
+        self,
+        x: dict[str, Tensor] | None = None,
+        y: Tensor = None,
+        y_pred: dict[str, Tensor] | None = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
+        """The whole objective (eq. 28) as a scalar; the terms go to `loss_metrics`.
+
+        Args:
+            x: the inputs, unused: everything needed is in `y_pred`.
+            y: `[B, T]` targets of the newest T positions, 0 where there is none.
+            y_pred: what `call` returned.
+            sample_weight: `[B, T]` weights; the loss is the weighted SUM over targets. By default the mean
+                over the batch's targets.
+            training: unused.
+        """
+        real = ops.cast(ops.not_equal(y, 0), "float32")
+        weights = real / ops.maximum(ops.sum(real), 1.0) if sample_weight is None else sample_weight * real
+        newest = {name: tensor[:, -ops.shape(y)[1] :] for name, tensor in y_pred.items()}
+
+        def total(per_target: Tensor) -> Tensor:
+            return ops.sum(weights * per_target)
+
+        # Both views go through the catalogue in one pass.
+        both_states, both_targets = (
+            ops.concatenate([newest["states"], newest["meta_states"]]),
+            ops.tile(y, (2, 1)),
+        )
+        both = losses.softmax_cross_entropy(both_states, self.embedding.item_table, both_targets)
+        reconstruction, meta_reconstruction = ops.split(both, 2)
+        kl_weight = self.current_kl_weight()
+        terms = {
+            "reconstruction_loss": total(reconstruction),
+            "meta_reconstruction_loss": total(meta_reconstruction),
+            "kl": total(losses.gaussian_kl(newest["mean"], newest["log_variance"])),
+            "meta_kl": total(losses.gaussian_kl(newest["mean"], newest["meta_log_variance"])),
+            "contrastive_loss": self.contrast(y_pred["states"], y_pred["meta_states"]),
+        }
+        loss = (
+            terms["reconstruction_loss"]
+            + terms["meta_reconstruction_loss"]
+            + kl_weight * (terms["kl"] + terms["meta_kl"])
+            + self.contrastive_weight * terms["contrastive_loss"]
+            + sum(self.losses)
+        )
+        self._report(loss, terms, kl_weight, newest, weights)
+        return loss
+
+    def _report(
+        self,
+        loss: Tensor,
+        terms: dict[str, Tensor],
+        kl_weight: Tensor,
+        newest: dict[str, Tensor],
+        weights: Tensor,
+    ) -> None:
+        total_weight = ops.maximum(ops.sum(weights), 1e-12)
+
+        def mean_sigma(log_variance: Tensor) -> Tensor:
+            sigma = ops.mean(ops.exp(0.5 * ops.cast(log_variance, "float32")), axis=-1)
+            return ops.sum(weights * sigma) / total_weight
+
+        values = terms | {
+            "loss": loss,
+            "kl_weight": kl_weight,
+            "kl_per_dim": terms["kl"] / total_weight / self.hidden_dim,
+            "mean_sigma": mean_sigma(newest["log_variance"]),
+            "mean_meta_sigma": mean_sigma(newest["meta_log_variance"]),
+        }
+        for name, value in values.items():
+            self.loss_metrics[name].update_state(value)
+
+    # ---- the update ---------------------------------------------------------------------------
+
+    def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
+        """Compiles as Keras does.
+
+        Args:
+            optimizer: a `PairOptimizer`, or one optimizer; in two-step training the meta encoder then
+                gets a second one of the same configuration.
+            **kwargs: of `keras.Model.compile`.
+        """
+        optimizer = keras.optimizers.get(optimizer)
+        if self.two_step and not isinstance(optimizer, PairOptimizer):
+            optimizer = PairOptimizer(optimizer, type(optimizer).from_config(optimizer.get_config()))
+        super().compile(optimizer, **kwargs)
+
+    def train_step(self, data: Any) -> dict[str, Tensor]:
+        """One batch: the main update and, in two-step training, the meta encoder's after it."""
+        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+        optimizer, variables = self.optimizer, self.trainable_variables
+        if self.two_step:
+            optimizer = self.optimizer.main
+            variables, meta_variables = self.optimizer.split(variables)
+
+        with tf.GradientTape() as tape:
+            outputs = self(inputs, training=True)
+            loss = self.compute_loss(inputs, targets, outputs, weights)
+        optimizer.apply(tape.gradient(loss, variables), variables)
+
+        if self.two_step:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch([v.value for v in meta_variables])
+                loss = self.meta_loss(inputs["item_ids"])
+            self.optimizer.meta.apply(tape.gradient(loss, meta_variables), meta_variables)
+        return {name: metric.result() for name, metric in self.loss_metrics.items()}
+
+    def meta_loss(self, item_ids: Tensor) -> Tensor:
+        """What step 2 minimises: the contrastive loss of the batch, encoded again."""
+        outputs = self({"item_ids": item_ids}, training=True)
+        return self.contrast(outputs["states"], outputs["meta_states"])
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return super().get_config() | self.config
+
+
+def _check(
+    hidden_dim: int,
+    num_layers: int,
+    num_heads: int,
+    dropout: float,
+    num_decoder_layers: int,
+    kl_weight: float,
+    kl_warmup_steps: int,
+    contrastive_weight: float,
+    temperature: float,
+    similarity: str,
+    training: str,
+    **_: Any,
+) -> None:
+    counts = {"hidden_dim": hidden_dim, "num_heads": num_heads, "num_layers": num_layers}
+    for name, value in (counts | {"num_decoder_layers": num_decoder_layers}).items():
+        require(value >= 1, name, "at least 1", value)
+    require(hidden_dim % num_heads == 0, "hidden_dim", f"a multiple of num_heads = {num_heads}", hidden_dim)
+    require(0 <= dropout < 1, "dropout", "at least 0 and below 1", dropout)
+    weights = {"kl_weight": kl_weight, "contrastive_weight": contrastive_weight}
+    for name, value in (weights | {"kl_warmup_steps": kl_warmup_steps}).items():
+        require(value >= 0, name, "0 or more", value)
+    require(temperature > 0, "temperature", "above 0", temperature)
+    require(similarity in ("dot", "cosine"), "similarity", "'dot' or 'cosine'", similarity)
+    require(training in ("two_step", "joint"), "training", "'two_step' or 'joint'", training)

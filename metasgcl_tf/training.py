@@ -1,0 +1,158 @@
+"""The main path: from an interaction log to a trained model, its numbers and a run folder."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+from tensorboard.plugins import projector
+
+from metasgcl_tf import run_folder
+from metasgcl_tf.callbacks import EpochLines, StopOnNonFinite, WarnOnPosteriorCollapse
+from metasgcl_tf.config import RunConfig, preset_values
+from metasgcl_tf.data import pipelines
+from metasgcl_tf.data.interactions import InteractionLog
+from metasgcl_tf.data.readers import Columns
+from metasgcl_tf.data.splitting import Split, leave_one_out
+from metasgcl_tf.datasets import load
+from metasgcl_tf.evaluation import PROTOCOL, best_possible, evaluate
+from metasgcl_tf.models import MODELS, SequentialRecommender
+from metasgcl_tf.optimizers import PairOptimizer
+
+BASELINES = ("pop", "item_cooccurrence")
+
+
+def train(
+    config: RunConfig, out: str | Path, *, overwrite: bool = False, console: Console | None = None
+) -> dict:
+    """Trains a model and writes a run folder.
+
+    The folder holds `config.yaml`, the log with its ids (`*.parquet`), `model.keras` (the epoch with the
+    best validation NDCG@10), `history.csv`, `tensorboard/` and `metrics.json`.
+
+    Args:
+        config: what to do, see `metasgcl_tf.config.build_config`.
+        out: the run folder.
+        overwrite: replace the folder if it exists; otherwise that is an error.
+        console: where progress goes; by default nowhere.
+
+    Returns:
+        What `metrics.json` holds.
+
+    Raises:
+        InputError: unusable data or configuration, or the folder exists.
+        NonFiniteLossError: a term of the loss became NaN; `model.keras` keeps the best epoch before.
+    """
+    run, console = Path(out), console or Console(quiet=True)
+    run_folder.check_free(run, overwrite)
+    started = time.perf_counter()
+    log = load_log(config)
+    split = leave_one_out(log)
+    console.print(split.describe(), highlight=False)
+
+    keras.utils.set_random_seed(config.training.seed)
+    model = MODELS[config.training.model](log.num_items, **config.model_options)
+    model.compile(build_optimizer(config))
+    model.adapt(split)
+    run_folder.start(run, config, log)
+    if model.trainable_variables:
+        fit(model, split, config, run, console)
+        model = keras.models.load_model(run / "model.keras")
+    else:
+        model.save(run / "model.keras")
+    seconds = time.perf_counter() - started
+
+    report = {
+        "dataset": config.data.data,
+        "model": config.training.model,
+        "seed": config.training.seed,
+        **run_folder.provenance(),
+        "seconds": round(seconds, 1),
+        "protocol": PROTOCOL,
+        "parameters": model.count_params(),
+        "config": config.flat(),
+        "counts": split.counts(),
+        "valid": evaluate(model, split, "valid"),
+        "test": evaluate(model, split, "test"),
+        "baselines": baselines(split, config),
+    }
+    if config.data.data == "synthetic":
+        report["best_possible"] = {part: best_possible(split, part) for part in ("valid", "test")}
+    run_folder.write_metrics(run, report)
+    return report
+
+
+def load_log(config: RunConfig) -> InteractionLog:
+    """The log that the configuration names."""
+    data = config.data
+    named = {"user": data.user_col, "item": data.item_col, "time": data.time_col, "rating": data.rating_col}
+    given = {role: column for role, column in named.items() if column is not None}
+    columns = Columns(**given) if given else None
+    return load(data.data, columns=columns, k_core=data.k_core, min_rating=data.min_rating)
+
+
+def build_optimizer(config: RunConfig) -> keras.optimizers.Optimizer:
+    """Adam, or a pair of them for a two-step update."""
+    main = keras.optimizers.Adam(config.training.learning_rate)
+    if config.model_options.get("training") != "two_step":
+        return main
+    return PairOptimizer(main, keras.optimizers.Adam(config.training.meta_learning_rate))
+
+
+def fit(model: SequentialRecommender, split: Split, config: RunConfig, run: Path, console: Console) -> None:
+    """Fits until `patience` epochs brought no better validation NDCG@10; keeps the best in `model.keras`."""
+    training = config.training
+    recipe = pipelines.every_prefix if training.every_prefix else model.training_recipe
+    batches = recipe(split, max_length=model.max_length, batch_size=training.batch_size, seed=training.seed)
+    best = {"monitor": "val_ndcg@10", "mode": "max"}
+    advice = (
+        f"Lower learning_rate (now {training.learning_rate}); the best epoch so far, if any, is in {run}."
+    )
+    model.fit(
+        batches,
+        epochs=training.epochs,
+        validation_data=pipelines.ranking(split, "valid", max_length=model.max_length),
+        shuffle=False,  # the recipe shuffles, by epoch
+        verbose=0,
+        callbacks=[
+            StopOnNonFinite(sorted(model.loss_names, key="loss".__eq__), advice),
+            keras.callbacks.ModelCheckpoint(run / "model.keras", save_best_only=True, **best),
+            keras.callbacks.EarlyStopping(patience=training.patience, **best),
+            keras.callbacks.CSVLogger(run / "history.csv"),
+            keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False),
+            WarnOnPosteriorCollapse(),
+            EpochLines(console),
+        ],
+    )
+    write_projector(run / "tensorboard", model, split.log)
+
+
+def write_projector(folder: Path, model: SequentialRecommender, log: InteractionLog) -> None:
+    """Writes the item embeddings with their raw ids for TensorBoard's projector."""
+    table = keras.ops.convert_to_numpy(model.embedding.item_table)
+    np.savetxt(folder / "item_embeddings.tsv", table, fmt="%.5g", delimiter="\t")
+    names = (str(item).replace("\t", " ").replace("\n", " ") for item in log.items)
+    (folder / "item_ids.tsv").write_text("\n".join(names) + "\n", encoding="utf-8")
+    config = projector.ProjectorConfig()
+    config.embeddings.add(
+        tensor_name="item_embeddings", tensor_path="item_embeddings.tsv", metadata_path="item_ids.tsv"
+    )
+    projector.visualize_embeddings(str(folder), config)
+
+
+def baselines(split: Split, config: RunConfig) -> dict[str, Any]:
+    """What needs no training, on the same split, to stand beside the model: name -> valid and test."""
+    results = {}
+    for name in BASELINES:
+        if name == config.training.model:
+            continue
+        options = preset_values(config.data.preset or config.data.data, name)
+        model = MODELS[name](split.log.num_items, **options)
+        model.compile()
+        model.adapt(split)
+        results[name] = {"config": options} | {
+            part: evaluate(model, split, part) for part in ("valid", "test")
+        }
+    return results

@@ -1,0 +1,55 @@
+"""Package metadata; formatting, lint and test settings live in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+
+# `datasets/` and `tuning/` are top-level folders of the repository but install as subpackages, so
+# that the global name `datasets` (another library's) is never claimed.
+PACKAGES = {
+    "metasgcl_tf": "metasgcl_tf",
+    "metasgcl_tf.data": "metasgcl_tf/data",
+    "metasgcl_tf.layers": "metasgcl_tf/layers",
+    "metasgcl_tf.models": "metasgcl_tf/models",
+    "metasgcl_tf.reports": "metasgcl_tf/reports",
+    "metasgcl_tf.datasets": "datasets",
+    "metasgcl_tf.datasets.amazon_reviews_2014": "datasets/amazon_reviews_2014",
+    "metasgcl_tf.tuning": "tuning",
+}
+
+# TFDS imports importlib_resources without declaring it.
+TFDS = ["tensorflow-datasets>=4.9.10", "importlib_resources"]
+TUNING = ["keras-tuner[bayesian]>=1.4.8"]
+
+setup(
+    name="metasgcl-tf",
+    version="0.1.0",
+    description="Meta-SGCL and friends: sequential recommendation in Keras, from log to served model",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=list(PACKAGES),
+    package_dir=PACKAGES,
+    package_data={
+        "metasgcl_tf": ["py.typed"],
+        "metasgcl_tf.datasets.amazon_reviews_2014": ["*.txt", "*.tsv", "*.bib", "*.md"],
+    },
+    install_requires=[
+        "tensorflow>=2.21",
+        "keras>=3.15",
+        "tensorboard",
+        "numpy",
+        "polars>=1.30",
+        "pyyaml",
+        "rich",
+    ],
+    extras_require={
+        "datasets": TFDS,
+        "tuning": TUNING,
+        "dev": [*TFDS, *TUNING, "pytest", "ruff", "dill", "keras-rs"],
+    },
+    entry_points={"console_scripts": ["metasgcl = metasgcl_tf.cli:main"]},
+)

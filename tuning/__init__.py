@@ -1,0 +1,1 @@
+"""KerasTuner search spaces; the only importer of keras_tuner."""

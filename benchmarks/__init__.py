@@ -1,0 +1,1 @@
+"""Measured results and what is made from them."""

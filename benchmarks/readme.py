@@ -1,0 +1,42 @@
+"""Rewrites the results table of README.md from `benchmarks/results/`: `python -m benchmarks.readme`."""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
+SHOWN = ("hr@5", "hr@10", "ndcg@5", "ndcg@10")
+
+
+def results_block() -> str:
+    """A Markdown table with two rows a run and baseline, and what it takes to repeat each run."""
+    head = ["data", "model", "seen items", *(name.upper() for name in SHOWN), "seed", "minutes"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    commands = []
+    for path in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        data = Path(run["dataset"]).name.split(".")[0]
+        rows = {name: (values["test"], "-", "-") for name, values in run["baselines"].items()}
+        rows[run["model"]] = (run["test"], str(run["seed"]), f"{run['seconds'] / 60:.0f}")
+        if "best_possible" in run:
+            rows["best possible"] = (run["best_possible"]["test"], "-", "-")
+        for model, (test, seed, minutes) in rows.items():
+            for protocol in ("masked", "kept"):
+                numbers = [f"{test[protocol][name]:.4f}" for name in SHOWN]
+                lines.append("| " + " | ".join([data, model, protocol, *numbers, seed, minutes]) + " |")
+        commands.append(
+            f"- {data}: `{run['command']}` at commit {run['commit'][:10]}, {run['machine']}, TensorFlow "
+            f"{run['versions']['tensorflow']} ([{path.name}](benchmarks/results/{path.name}))"
+        )
+    return "\n".join([*lines, "", "How each was made:", "", *commands, ""])
+
+
+def updated(readme: str) -> str:
+    """The README with its results block made anew."""
+    return BLOCK.sub(lambda found: found[1] + results_block() + found[2], readme)
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(updated(path.read_text(encoding="utf-8")), encoding="utf-8")

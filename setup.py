@@ -49,7 +49,7 @@ setup(
     extras_require={
         "datasets": TFDS,
         "tuning": TUNING,
-        "dev": [*TFDS, *TUNING, "pytest", "ruff", "dill", "keras-rs"],
+        "dev": [*TFDS, *TUNING, "pytest", "ruff", "dill", "keras-rs", "setuptools>=64", "wheel"],
     },
     entry_points={"console_scripts": ["metasgcl = metasgcl_tf.cli:main"]},
 )

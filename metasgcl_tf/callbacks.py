@@ -3,9 +3,11 @@
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import keras
+from keras import ops
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -18,14 +20,17 @@ COLLAPSED_KL = 0.001
 class StopOnNonFinite(keras.callbacks.Callback):
     """Raises `NonFiniteLossError` at the first step where a term of the loss is NaN or infinite.
 
+    A model that the last step of an epoch broke is found before it becomes a checkpoint, so this stands
+    before `ModelCheckpoint` in the list of callbacks.
+
     Args:
         terms: names in the training logs, in the order they are blamed: parts before their sum.
-        advice: ends the message.
+        checkpoint: the file of the best epoch so far, for the message.
     """
 
-    def __init__(self, terms: Sequence[str], advice: str = "") -> None:
+    def __init__(self, terms: Sequence[str], checkpoint: Path) -> None:
         super().__init__()
-        self.terms, self.advice = terms, advice
+        self.terms, self.checkpoint = terms, checkpoint
         self.steps = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -34,9 +39,26 @@ class StopOnNonFinite(keras.callbacks.Callback):
         for name in self.terms:
             value = float((logs or {}).get(name, 0.0))
             if not math.isfinite(value):
-                raise NonFiniteLossError(
-                    f"`{name}` became {value} at training step {self.steps}. {self.advice}"
-                )
+                self.stop(f"`{name}` became {value}")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the weights, and at the scores after some history."""
+        for weight in self.model.trainable_variables:
+            if not ops.all(ops.isfinite(weight)):
+                self.stop(f"The weights `{weight.path}` became non-finite")
+        history = ops.ones((1, self.model.max_length), "int32")
+        if not ops.all(ops.isfinite(self.model.score_items({"item_ids": history})[:, 1:])):
+            self.stop("The scores became non-finite")
+
+    def stop(self, what: str) -> NoReturn:
+        """Raises the error, which says what is left of the run."""
+        kept = "No epoch was finished before, so there is no model."
+        if self.checkpoint.is_file():
+            kept = f"{self.checkpoint} keeps the best epoch before."
+        rate = float(self.model.optimizer.learning_rate)
+        raise NonFiniteLossError(
+            f"{what} at training step {self.steps}. {kept} A learning_rate below {rate:g} may help."
+        )
 
 
 class WarnOnPosteriorCollapse(keras.callbacks.Callback):
@@ -59,7 +81,7 @@ class WarnOnPosteriorCollapse(keras.callbacks.Callback):
 
 
 class EpochLines(keras.callbacks.Callback):
-    """A progress bar within each epoch and one line after it.
+    """A progress bar within each epoch and one line after it; a context, so that no bar outlives it.
 
     Args:
         console: where to; the bar shows on a terminal only.
@@ -69,6 +91,15 @@ class EpochLines(keras.callbacks.Callback):
         super().__init__()
         self.console = console
         self.best = -math.inf
+        self.bar: Progress | None = None
+
+    def __enter__(self) -> "EpochLines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Gives the terminal its cursor back, however training ended."""
+        if self.bar is not None:
+            self.bar.stop()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the bar."""
@@ -94,8 +125,5 @@ class EpochLines(keras.callbacks.Callback):
             f"epoch {epoch + 1:3d}/{self.params['epochs']}  loss {logs.get('loss', math.nan):8.4f}  valid "
             f"HR@10 {logs.get('val_hr@10', math.nan):.4f} NDCG@10 {ndcg:.4f}{mark}",
             highlight=False,
+            soft_wrap=True,
         )
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Leaves no bar behind."""
-        self.bar.stop()

@@ -1,5 +1,6 @@
 """The configuration of a run: flat keys with one name each, presets per data set, checked values."""
 
+import contextlib
 import dataclasses
 import difflib
 import inspect
@@ -48,6 +49,7 @@ class TrainingConfig:
         batch_size: sequences a batch.
         learning_rate: of Adam.
         meta_learning_rate: of the meta encoder's own Adam, in two-step training.
+        cosine_decay: let both learning rates fall to 1 % along a cosine over `epochs`.
         every_prefix: one sample for every prefix instead of all positions of one causal pass.
     """
 
@@ -58,6 +60,7 @@ class TrainingConfig:
     batch_size: int = 64
     learning_rate: float = 0.001
     meta_learning_rate: float = 0.001
+    cosine_decay: bool = False
     every_prefix: bool = False
 
 
@@ -75,24 +78,49 @@ class RunConfig:
 
 
 # What each data set's models are trained with where it differs from their defaults: data set -> model ->
-# keys. Chosen on validation, or taken from the measurements of METHOD in the README.
+# keys. Chosen on validation items.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "synthetic": {
-        "meta_sgcl": {},
-        "item_cooccurrence": {},
+        "meta_sgcl": {
+            "max_length": 30,
+            "dropout": 0.1,
+            "kl_warmup_steps": 500,
+            "learning_rate": 0.002,
+            "epochs": 12,
+        },
+        "item_cooccurrence": {
+            "distance_decay": 0.3,
+            "backward_weight": 0.0,
+            "recency_decay": 0.3,
+            "history_power": 0.75,
+            "target_power": 0.0,
+        },
     },
     "toys": {
-        "meta_sgcl": {"max_length": 50, "dropout": 0.5, "batch_size": 48},
+        "meta_sgcl": {
+            "max_length": 50,
+            "dropout": 0.5,
+            "batch_size": 48,
+            "cosine_decay": True,
+            "epochs": 50,
+            "patience": 20,
+        },
         "item_cooccurrence": {"recency_decay": 0.7, "history_power": 0.25, "target_power": 0.1},
     },
     "clothing": {
-        "meta_sgcl": {"max_length": 50, "dropout": 0.5, "batch_size": 64},
+        "meta_sgcl": {"max_length": 50, "dropout": 0.5, "cosine_decay": True, "epochs": 30},
         "item_cooccurrence": {"recency_decay": 0.9, "history_power": 0.5, "target_power": 0.0},
     },
-    "beauty": {"meta_sgcl": {"max_length": 50, "dropout": 0.5}},
-    "sports": {"meta_sgcl": {"max_length": 50, "dropout": 0.5}},
+    "beauty": {"meta_sgcl": {"max_length": 50, "dropout": 0.5, "cosine_decay": True, "epochs": 50}},
+    "sports": {"meta_sgcl": {"max_length": 50, "dropout": 0.5, "cosine_decay": True, "epochs": 50}},
     "ml-1m": {
-        "meta_sgcl": {"max_length": 200, "dropout": 0.1, "batch_size": 32},
+        "meta_sgcl": {
+            "max_length": 200,
+            "dropout": 0.1,
+            "batch_size": 32,
+            "cosine_decay": True,
+            "epochs": 30,
+        },
         "item_cooccurrence": {
             "max_distance": 5,
             "distance_decay": 0.7,
@@ -129,9 +157,8 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise InputError(f"`--config` should be a YAML file. Received: {path} ({reason}).") from None
     if not isinstance(values, dict):
-        raise InputError(
-            f"`--config` should map keys to values. Received: {path}, a {type(values).__name__}."
-        )
+        kind = "nothing" if values is None else f"a {type(values).__name__}"
+        raise InputError(f"`--config` should map keys to values. Received: {kind} in {path}.")
     return {str(key): value for key, value in values.items()}
 
 
@@ -150,14 +177,19 @@ def build_config(*layers: dict[str, Any]) -> RunConfig:
     _known("model", model, list(MODELS))
     if given.get("preset") is not None:
         _known("preset", given["preset"], list(PRESETS))
-    values = preset_values(given.get("preset") or given.get("data", DataConfig.data), model) | given
+    preset = given.get("preset") or _typed("data", given.get("data", DataConfig.data), str)
+    values = preset_values(preset, model) | given
 
     parameters = model_parameters(model)
     data_types = {f.name: f.type for f in dataclasses.fields(DataConfig)}
     training_types = {f.name: f.type for f in dataclasses.fields(TrainingConfig)}
     types = data_types | training_types | {name: p.annotation for name, p in parameters.items()}
     for key in values:
-        _known("key", key, list(types))
+        if key not in types:
+            raise InputError(
+                f"`{key}` should be a setting of {model} or of its training (see metasgcl train --help); did "
+                f"you mean {_nearest(key, list(types))!r}? Received: `{key}` = {values[key]!r}."
+            )
     values = {key: _typed(key, value, types[key]) for key, value in values.items()}
     config = RunConfig(
         DataConfig(**{k: v for k, v in values.items() if k in data_types}),
@@ -177,9 +209,14 @@ def _known(what: str, name: Any, valid: list[str]) -> None:
     """Raises an `InputError` with the nearest valid name if `name` is not one."""
     if name in valid:
         return
-    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.0)
-    hint = f"did you mean {close[0]!r}" if close else "see --help"
-    raise InputError(f"`{what}` should be one of {', '.join(valid)}; {hint}? Received: {name!r}.")
+    raise InputError(
+        f"`{what}` should be one of {', '.join(valid)}; did you mean {_nearest(name, valid)!r}? "
+        f"Received: {name!r}."
+    )
+
+
+def _nearest(name: Any, valid: list[str]) -> str:
+    return difflib.get_close_matches(str(name), valid, n=1, cutoff=0.0)[0]
 
 
 def _typed(key: str, value: Any, expected: Any) -> Any:
@@ -189,12 +226,9 @@ def _typed(key: str, value: Any, expected: Any) -> Any:
         return None
     if float in kinds and not isinstance(value, bool):
         # YAML reads 1e-3 (no dot) as text.
-        try:
-            value = float(value)
-        except (TypeError, ValueError):
-            value = math.nan
-        if math.isfinite(value):
-            return value
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            if math.isfinite(number := float(value)):
+                return number
     elif str in kinds and isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
     elif type(value) in kinds:

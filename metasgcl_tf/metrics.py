@@ -30,13 +30,14 @@ def target_ranks(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor,
     targets = ops.cast(targets, "int32")[:, None]
     seen = ops.cast(seen, "int32")
     target_scores = ops.take_along_axis(scores, targets, axis=1)
-    # "Not worse" instead of ">=" because every comparison with NaN is false.
-    not_worse = ops.logical_not(ops.less(scores[:, 1:], target_scores))
-    kept = ops.sum(ops.cast(not_worse, "int32"), axis=1)  # counts the target itself: its rank is 1-based
-    seen_scores = ops.take_along_axis(scores, seen, axis=1)
+    # A rival is whatever is not worse. Worse items are counted, because every comparison with NaN is false;
+    # negating it would not do: TensorFlow's graph optimizer turns `not a < b` into `a >= b`.
+    worse = ops.less(scores[:, 1:], target_scores)
+    kept = ops.shape(worse)[1] - ops.sum(ops.cast(worse, "int32"), axis=1)  # with the target: 1 is best
     rival = ops.logical_and(ops.not_equal(seen, 0), ops.not_equal(seen, targets))
-    seen_rivals = ops.logical_and(rival, ops.logical_not(ops.less(seen_scores, target_scores)))
-    return kept - ops.sum(ops.cast(seen_rivals, "int32"), axis=1), kept
+    worse = ops.less(ops.take_along_axis(scores, seen, axis=1), target_scores)
+    seen_rivals = ops.cast(rival, "int32") - ops.cast(ops.logical_and(rival, worse), "int32")
+    return kept - ops.sum(seen_rivals, axis=1), kept
 
 
 def hit_rate(ranks: Tensor, k: int) -> Tensor:

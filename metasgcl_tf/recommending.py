@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +37,31 @@ def recommend(
         A table with the columns user, rank (from 1), item (raw id) and score, best first within a user.
 
     Raises:
-        InputError: k is out of range.
+        InputError: k is out of range, or there is no history.
     """
-    known = {user: _known_items(run.log, items) for user, items in histories.items()}
+    names, known = list(histories), _known_items(run.log, histories.values())
+    if not names:
+        raise InputError("`histories` should hold at least one history. Received: none.")
     popular = Pop(run.log.num_items)
     popular.adapt(leave_one_out(run.log))
     frames = []
-    for model, users in (
-        (run.model, [user for user, items in known.items() if len(items)]),
-        (popular, [user for user, items in known.items() if not len(items)]),
+    for model, rows in (
+        (run.model, [row for row, items in enumerate(known) if len(items)]),
+        (popular, [row for row, items in enumerate(known) if not len(items)]),
     ):
-        for start in range(0, len(users), BATCH):
-            batch = users[start : start + BATCH]
-            rows = [known[user] for user in batch]
-            best, scores = model.recommend(_left_padded(rows), k, exclude_seen)
+        for start in range(0, len(rows), BATCH):
+            batch = rows[start : start + BATCH]
+            best, scores = model.recommend(_left_padded([known[row] for row in batch]), k, exclude_seen)
             frames.append(_frame(run.log, batch, np.asarray(best), np.asarray(scores)))
-    order = {user: place for place, user in enumerate(histories)}
-    found = pl.concat(frames)
-    return found.sort(found["user"].replace_strict(order, return_dtype=pl.Int64), maintain_order=True)
+    found = pl.concat(frames).sort("row", maintain_order=True)
+    if unanswered := len(names) - found["row"].n_unique():
+        warnings.warn(
+            f"{unanswered} of {len(names)} histories hold every item of the log: no item is left to "
+            "recommend, unless seen ones are included.",
+            stacklevel=2,
+        )
+    user = pl.Series("user", [str(name) for name in names]).gather(found["row"])
+    return found.select(user, "rank", "item", "score")
 
 
 def history_of(log: InteractionLog, user: str) -> list[Any]:
@@ -102,15 +109,52 @@ def read_titles(path: str | os.PathLike) -> dict[str, str]:
     return dict(zip(frame["item"], frame["title"].fill_null(""), strict=True))
 
 
-def _known_items(log: InteractionLog, items: Sequence[Any]) -> np.ndarray:
-    """Item indices of a history, without those the log does not have."""
-    indices = log.item_indices(items)
-    unknown = [str(item) for item, index in zip(items, indices, strict=True) if index == 0]
+def with_titles(found: pl.DataFrame, titles: Mapping[str, str]) -> pl.DataFrame:
+    """Recommendations with a column `title` after the items, empty where there is none."""
+    named = [titles.get(str(item), "") for item in found["item"]]
+    return found.insert_column(found.get_column_index("item") + 1, pl.Series("title", named, pl.String))
+
+
+def write_recommendations(
+    found: pl.DataFrame, path: str | os.PathLike, inputs: Sequence[str | os.PathLike] = ()
+) -> None:
+    """Writes recommendations as a CSV file.
+
+    Args:
+        found: from `recommend`.
+        path: the file; an existing one is replaced.
+        inputs: files it must not replace.
+
+    Raises:
+        InputError: the file cannot be written, or is one of the inputs.
+    """
+    path = Path(path)
+    if any(path.exists() and path.samefile(source) for source in inputs):
+        raise InputError(f"`out` should be another file than those read. Received: {str(path)!r}.")
+    try:
+        path.write_text(found.write_csv(), encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"`out` should be a file that can be written. Received: {str(path)!r} ({error.strerror})."
+        ) from None
+
+
+def _known_items(log: InteractionLog, histories: Iterable[Sequence[Any]]) -> list[np.ndarray]:
+    """Item indices of each history, without items the log does not have; warns of what that loses."""
+    known, unknown = [], {}
+    for items in histories:
+        indices = log.item_indices(items)
+        known.append(indices[indices > 0])
+        unknown |= {str(item): None for item, index in zip(items, indices, strict=True) if index == 0}
     if unknown:
-        left = "" if len(unknown) < len(items) else "; nothing is left, so the most popular items follow"
-        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        warnings.warn(f"{len(unknown)} items are not in the log and are ignored: {shown}{left}", stacklevel=3)
-    return indices[indices > 0]
+        shown = ", ".join([*unknown][:5]) + (", ..." if len(unknown) > 5 else "")
+        warnings.warn(f"Items that are not in the log are ignored ({len(unknown)}): {shown}.", stacklevel=3)
+    if empty := sum(not len(indices) for indices in known):
+        warnings.warn(
+            f"{empty} of {len(known)} histories hold no item of the log: the most popular items follow.",
+            stacklevel=3,
+        )
+    return known
 
 
 def _left_padded(rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -119,15 +163,11 @@ def _left_padded(rows: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack([np.pad(row, (length - len(row), 0)) for row in rows]).astype(np.int32)
 
 
-def _frame(log: InteractionLog, users: Sequence[Any], best: np.ndarray, scores: np.ndarray) -> pl.DataFrame:
+def _frame(log: InteractionLog, rows: Sequence[int], best: np.ndarray, scores: np.ndarray) -> pl.DataFrame:
     """One row for each recommendation; places left over (score -inf) are dropped."""
     found = np.isfinite(scores)
-    row, rank = np.nonzero(found)
-    return pl.DataFrame(
-        {
-            "user": [str(users[i]) for i in row],
-            "rank": rank + 1,
-            "item": log.raw_items(best[found]),
-            "score": scores[found],
-        }
+    place, rank = np.nonzero(found)
+    items = pl.Series("item", log.raw_items(best[found]), log.items.dtype)
+    return pl.DataFrame({"row": np.asarray(rows)[place], "rank": rank + 1}).with_columns(
+        items, pl.Series("score", scores[found])
     )

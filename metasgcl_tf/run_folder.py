@@ -8,19 +8,24 @@ import shlex
 import shutil
 import subprocess
 import sys
-from importlib.metadata import version
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import polars as pl
+import tensorflow as tf
 import yaml
 
+import metasgcl_tf
 from metasgcl_tf.config import RunConfig, build_config, read_config_file
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import SequentialRecommender
 
-CONFIG, MODEL, METRICS = "config.yaml", "model.keras", "metrics.json"
+CONFIG, INTERACTIONS, MODEL = "config.yaml", "interactions.parquet", "model.keras"
+HISTORY, METRICS, TENSORBOARD = "history.csv", "metrics.json", "tensorboard"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,23 +39,39 @@ class Run:
 
 def check_free(run: Path, overwrite: bool) -> None:
     """Raises an `InputError` unless `run` is new, or is a run folder that may be replaced."""
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
-        return
+    try:
+        if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+            return
+    except OSError as error:
+        raise _unusable(run, error) from None
     if not overwrite:
         raise InputError(
             f"`out` should be a new folder (--overwrite replaces a run). Received: {str(run)!r}."
         )
-    if not (run / CONFIG).is_file():
-        raise InputError(f"`overwrite` replaces run folders only, with a {CONFIG}. Received: {str(run)!r}.")
+    if not all((run / name).is_file() for name in (CONFIG, INTERACTIONS)):
+        raise InputError(
+            f"`overwrite` replaces run folders only, with {CONFIG} and {INTERACTIONS}. "
+            f"Received: {str(run)!r}."
+        )
 
 
 def start(run: Path, config: RunConfig, log: InteractionLog) -> None:
-    """Creates the folder, in place of an old run, with the configuration and the log."""
-    if run.exists():
-        shutil.rmtree(run)
-    run.mkdir(parents=True)
-    (run / CONFIG).write_text(yaml.safe_dump(config.flat(), sort_keys=False), encoding="utf-8")
-    log.save(run)
+    """Creates the folder with the configuration and the log; what an old run left goes, other files stay."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(run / TENSORBOARD, ignore_errors=True)
+        for name in (MODEL, HISTORY, METRICS):
+            (run / name).unlink(missing_ok=True)
+        (run / CONFIG).write_text(yaml.safe_dump(config.flat(), sort_keys=False), encoding="utf-8")
+        log.save(run)
+    except OSError as error:
+        raise _unusable(run, error) from None
+
+
+def _unusable(run: Path, error: OSError) -> InputError:
+    return InputError(
+        f"`out` should be a folder that can be written. Received: {str(run)!r} ({error.strerror or error})."
+    )
 
 
 def write_metrics(run: Path, report: dict[str, Any]) -> None:
@@ -72,23 +93,33 @@ def load_run(run: str | Path) -> Run:
             )
     config, log = build_config(read_config_file(run / CONFIG)), InteractionLog.load(run)
     try:
+        with zipfile.ZipFile(run / MODEL) as archive:
+            if damaged := archive.testzip():  # Keras does not look at the checksums
+                raise ValueError(f"{damaged} in it is damaged")
         model = keras.models.load_model(run / MODEL)
-    except (ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # a damaged archive fails in many ways: zip, JSON, HDF5, Keras
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(
-            f"`run` should hold a readable {MODEL}. Received: {run / MODEL} ({reason})."
+            f"`run` should hold a readable {MODEL}. Received: {run / MODEL} ({reason:.200})."
         ) from None
+    if model.num_items != log.num_items:
+        raise InputError(
+            f"`run` should hold a model and a log of one training. Received: {run}, a model of "
+            f"{model.num_items} items and a log of {log.num_items}."
+        )
     return Run(config, log, model)
 
 
 def provenance() -> dict[str, Any]:
     """What a number needs to be repeated: commit, command, versions and machine."""
     program = Path(sys.argv[0]).name
-    packages = ("metasgcl-tf", "tensorflow", "keras", "numpy", "polars")
+    # Not the installed distributions: TensorFlow comes under several names.
+    packages = {"metasgcl-tf": metasgcl_tf, "tensorflow": tf, "keras": keras, "numpy": np, "polars": pl}
+    versions = {name: package.__version__ for name, package in packages.items()}
     return {
         "commit": _commit(),
         "command": shlex.join([program, *sys.argv[1:]]),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "versions": {"python": platform.python_version()} | versions,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {keras.backend.backend()} backend",
     }
 
@@ -98,9 +129,9 @@ def _commit() -> str | None:
     git = ["git", "-C", str(Path(__file__).parent)]
     command = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     # Without this check an installed copy would report the commit of whatever project surrounds it.
-    tracked = subprocess.run(
-        [*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=False
-    )
-    if tracked.returncode:
+    tracked = [*git, "ls-files", "--error-unmatch", __file__]
+    try:
+        subprocess.run(tracked, capture_output=True, check=True)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() or None
+    except (OSError, subprocess.CalledProcessError):
         return None
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None

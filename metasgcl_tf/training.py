@@ -17,6 +17,7 @@ from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.readers import Columns
 from metasgcl_tf.data.splitting import Split, leave_one_out
 from metasgcl_tf.datasets import load
+from metasgcl_tf.errors import InputError
 from metasgcl_tf.evaluation import PROTOCOL, best_possible, evaluate
 from metasgcl_tf.models import MODELS, SequentialRecommender
 from metasgcl_tf.optimizers import PairOptimizer
@@ -50,18 +51,24 @@ def train(
     started = time.perf_counter()
     log = load_log(config)
     split = leave_one_out(log)
-    console.print(split.describe(), highlight=False)
+    console.print(split.describe(), highlight=False, soft_wrap=True)
 
     keras.utils.set_random_seed(config.training.seed)
     model = MODELS[config.training.model](log.num_items, **config.model_options)
-    model.compile(build_optimizer(config))
     model.adapt(split)
+    learns = bool(model.trainable_variables)
+    if learns and not len(split.training_pairs(1)[0]):
+        raise InputError(
+            "The log needs a user with at least 4 interactions: two to train on besides the two held out. "
+            f"Received: {split.describe()}."
+        )
     run_folder.start(run, config, log)
-    if model.trainable_variables:
+    if learns:
         fit(model, split, config, run, console)
-        model = keras.models.load_model(run / "model.keras")
+        model = keras.models.load_model(run / run_folder.MODEL)
     else:
-        model.save(run / "model.keras")
+        model.compile()
+        model.save(run / run_folder.MODEL)
     seconds = time.perf_counter() - started
 
     report = {
@@ -93,12 +100,20 @@ def load_log(config: RunConfig) -> InteractionLog:
     return load(data.data, columns=columns, k_core=data.k_core, min_rating=data.min_rating)
 
 
-def build_optimizer(config: RunConfig) -> keras.optimizers.Optimizer:
-    """Adam, or a pair of them for a two-step update."""
-    main = keras.optimizers.Adam(config.training.learning_rate)
+def build_optimizer(config: RunConfig, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """Adam, or a pair of them for a two-step update, at constant rates or rates that fall along a cosine."""
+    training = config.training
+
+    def adam(rate: float) -> keras.optimizers.Optimizer:
+        if not training.cosine_decay:
+            return keras.optimizers.Adam(rate)
+        steps = steps_per_epoch * training.epochs
+        return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01))
+
+    main = adam(training.learning_rate)
     if config.model_options.get("training") != "two_step":
         return main
-    return PairOptimizer(main, keras.optimizers.Adam(config.training.meta_learning_rate))
+    return PairOptimizer(main, adam(training.meta_learning_rate))
 
 
 def fit(model: SequentialRecommender, split: Split, config: RunConfig, run: Path, console: Console) -> None:
@@ -106,27 +121,26 @@ def fit(model: SequentialRecommender, split: Split, config: RunConfig, run: Path
     training = config.training
     recipe = pipelines.every_prefix if training.every_prefix else model.training_recipe
     batches = recipe(split, max_length=model.max_length, batch_size=training.batch_size, seed=training.seed)
+    model.compile(build_optimizer(config, int(batches.cardinality())))
     best = {"monitor": "val_ndcg@10", "mode": "max"}
-    advice = (
-        f"Lower learning_rate (now {training.learning_rate}); the best epoch so far, if any, is in {run}."
-    )
-    model.fit(
-        batches,
-        epochs=training.epochs,
-        validation_data=pipelines.ranking(split, "valid", max_length=model.max_length),
-        shuffle=False,  # the recipe shuffles, by epoch
-        verbose=0,
-        callbacks=[
-            StopOnNonFinite(sorted(model.loss_names, key="loss".__eq__), advice),
-            keras.callbacks.ModelCheckpoint(run / "model.keras", save_best_only=True, **best),
-            keras.callbacks.EarlyStopping(patience=training.patience, **best),
-            keras.callbacks.CSVLogger(run / "history.csv"),
-            keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False),
-            WarnOnPosteriorCollapse(),
-            EpochLines(console),
-        ],
-    )
-    write_projector(run / "tensorboard", model, split.log)
+    with EpochLines(console) as lines:
+        model.fit(
+            batches,
+            epochs=training.epochs,
+            validation_data=pipelines.ranking(split, "valid", max_length=model.max_length),
+            shuffle=False,  # the recipe shuffles, by epoch
+            verbose=0,
+            callbacks=[
+                StopOnNonFinite(sorted(model.loss_names, key="loss".__eq__), run / run_folder.MODEL),
+                keras.callbacks.ModelCheckpoint(run / run_folder.MODEL, save_best_only=True, **best),
+                keras.callbacks.EarlyStopping(patience=training.patience, **best),
+                keras.callbacks.CSVLogger(run / run_folder.HISTORY),
+                keras.callbacks.TensorBoard(run / run_folder.TENSORBOARD, write_graph=False),
+                WarnOnPosteriorCollapse(),
+                lines,
+            ],
+        )
+    write_projector(run / run_folder.TENSORBOARD, model, split.log)
 
 
 def write_projector(folder: Path, model: SequentialRecommender, log: InteractionLog) -> None:

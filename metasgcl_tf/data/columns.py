@@ -17,10 +17,10 @@ USUAL_NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Which columns of a table hold what; None says that the table has none, or that it is not wanted."""
+    """Which columns of a table hold what; None looks for a column with one of USUAL_NAMES."""
 
-    user: str = "user"
-    item: str = "item"
+    user: str | None = None
+    item: str | None = None
     time: str | None = None
     rating: str | None = None
 
@@ -31,15 +31,15 @@ def find_columns(path: Path, names: Sequence[str], columns: Columns | None) -> d
     Args:
         path: the file, for messages.
         names: the columns the table has.
-        columns: the choice of the caller, or None to look for USUAL_NAMES.
+        columns: the choice of the caller; a role that is None there, or all if None, is looked for among
+            USUAL_NAMES.
 
     Raises:
         InputError: a column is missing, may be one of several, or is chosen twice.
     """
-    if columns is None:
-        found = {role: _usual_column(path, names, role) for role in USUAL_NAMES}
-    else:
-        found = dataclasses.asdict(columns)
+    chosen = dataclasses.asdict(columns or Columns())
+    free = [name for name in names if name not in chosen.values()]
+    found = {role: _usual_column(path, free, role) if name is None else name for role, name in chosen.items()}
     found = {role: name for role, name in found.items() if name is not None}
     for role in ("user", "item", *found):
         if found.get(role) not in names:

@@ -63,8 +63,8 @@ def prefix_windows(split: Split, max_length: int) -> Windows:
 
 
 def length_buckets(max_length: int) -> np.ndarray:
-    """The few lengths that batches are padded to, each at most a quarter above the one before."""
-    lengths = [4]
+    """The few lengths that batches are padded to: 1 to 8, then each at most a quarter above the last."""
+    lengths = [1]
     while lengths[-1] < max_length:
         lengths.append(max(lengths[-1] + 1, lengths[-1] * 5 // 4))
     return np.minimum(lengths, max_length)

@@ -45,7 +45,7 @@ class Split:
         counts = self.counts()
         dropped = {
             "below_rating": "below the rating threshold",
-            "duplicates_dropped": "exact duplicates",
+            "duplicates_dropped": "duplicates (same user, item and time)",
             "dropped_by_k_core": f"by the {counts.get('k_core')}-core",
         }
         notes = [f"; {counts[key]:,} {what} dropped" for key, what in dropped.items() if counts.get(key)]

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from metasgcl_tf.layers.initializers import small_normal
+
 Tensor = Any
 
 
@@ -41,13 +43,12 @@ class ItemEmbedding(keras.layers.Layer):
 
     def build(self, input_shape: tuple) -> None:
         """Creates the item table `[V + 1, D]` and the position table `[L, D]`."""
-        normal = keras.initializers.RandomNormal(stddev=0.02)
         self.table = self.add_weight(
-            name="item_table", shape=(self.num_items + 1, self.hidden_dim), initializer=normal
+            name="item_table", shape=(self.num_items + 1, self.hidden_dim), initializer=small_normal()
         )
         if self.learned_positions:
             self.positions = self.add_weight(
-                name="positions", shape=(self.max_length, self.hidden_dim), initializer=normal
+                name="positions", shape=(self.max_length, self.hidden_dim), initializer=small_normal()
             )
         self.normalization.build((*input_shape, self.hidden_dim))
 

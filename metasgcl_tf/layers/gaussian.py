@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from metasgcl_tf.layers.initializers import small_normal
+
 Tensor = Any
 
 
@@ -26,13 +28,19 @@ class GaussianHeads(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         """Creates the three maps `[D, D]`; those named meta_* are the meta encoder's, Enc_sigma'."""
         hidden_dim = input_shape[-1]
-        normal = keras.initializers.RandomNormal(stddev=0.02)
-        spread = {"kernel_initializer": normal, "bias_initializer": keras.initializers.Constant(-4.0)}
-        self.mean = keras.layers.Dense(hidden_dim, kernel_initializer=normal, name="mean")
-        self.log_variance = keras.layers.Dense(hidden_dim, name="log_variance", **spread)
-        self.meta_log_variance = keras.layers.Dense(hidden_dim, name="meta_log_variance", **spread)
-        for head in (self.mean, self.log_variance, self.meta_log_variance):
-            head.build(input_shape)
+
+        def head(name: str, bias: float) -> keras.layers.Dense:
+            starts = {
+                "kernel_initializer": small_normal(),
+                "bias_initializer": keras.initializers.Constant(bias),
+            }
+            return keras.layers.Dense(hidden_dim, name=name, **starts)
+
+        self.mean = head("mean", 0.0)
+        self.log_variance = head("log_variance", -4.0)
+        self.meta_log_variance = head("meta_log_variance", -4.0)
+        for layer in (self.mean, self.log_variance, self.meta_log_variance):
+            layer.build(input_shape)
 
     def call(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`[..., D]` to mean, log-variance and meta log-variance, each `[..., D]`."""

@@ -5,6 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from metasgcl_tf.layers.initializers import small_normal
+
 Tensor = Any
 
 
@@ -48,10 +50,9 @@ class SelfAttention(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         """Creates the projections `[D, 3D]` and `[D, D]` and the distance bias `[H, L]`."""
         hidden_dim = input_shape[-1]
-        normal = keras.initializers.RandomNormal(stddev=0.02)
-        self.query_key_value = keras.layers.Dense(3 * hidden_dim, kernel_initializer=normal)
+        self.query_key_value = keras.layers.Dense(3 * hidden_dim, kernel_initializer=small_normal())
         self.query_key_value.build(input_shape)
-        self.output_projection = keras.layers.Dense(hidden_dim, kernel_initializer=normal)
+        self.output_projection = keras.layers.Dense(hidden_dim, kernel_initializer=small_normal())
         self.output_projection.build(input_shape)
         if self.relative_positions:
             self.distance_bias = self.add_weight(
@@ -108,9 +109,8 @@ class TransformerBlock(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         """Builds the branches for `[B, L, D]`; the feed-forward net is 4 D wide inside."""
         hidden_dim = input_shape[-1]
-        normal = keras.initializers.RandomNormal(stddev=0.02)
-        self.expand = keras.layers.Dense(4 * hidden_dim, activation="gelu", kernel_initializer=normal)
-        self.contract = keras.layers.Dense(hidden_dim, kernel_initializer=normal)
+        self.expand = keras.layers.Dense(4 * hidden_dim, activation="gelu", kernel_initializer=small_normal())
+        self.contract = keras.layers.Dense(hidden_dim, kernel_initializer=small_normal())
         self.expand.build(input_shape)
         self.contract.build((*input_shape[:-1], 4 * hidden_dim))
         for layer in (self.attention, self.attention_norm, self.feed_forward_norm):

@@ -1,6 +1,5 @@
 """Terminal tables: what a run achieved, what it recommends."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -17,7 +16,9 @@ def results_table(report: dict[str, Any]) -> Table:
     Where the best possible ranking is known, it is the last row and each NDCG@10 shows its share of it.
     """
     best = report.get("best_possible", {}).get("test")
-    table = Table(title=f"Test on {report['dataset']}: the last item of each user, ranked among all items")
+    table = Table(
+        title=f"Test on {escape(report['dataset'])}: the last item of each user, ranked among all items"
+    )
     table.add_column("model", no_wrap=True)
     table.add_column("seen", no_wrap=True)
     for name in SHOWN:
@@ -44,16 +45,16 @@ def results_table(report: dict[str, Any]) -> Table:
     return table
 
 
-def recommendations_table(found: pl.DataFrame, titles: Mapping[str, str]) -> Table:
-    """Recommendations, one row each, with titles where given; a column for the users if they have names."""
-    with_users = found["user"].n_unique() > 1
+def recommendations_table(found: pl.DataFrame) -> Table:
+    """Recommendations, one row each; a column for the users only if there are several."""
+    if found["user"].n_unique() < 2:
+        found = found.drop("user")
     table = Table()
-    for title in (
-        (["user"] if with_users else []) + ["rank", "item"] + (["title"] if titles else []) + ["score"]
-    ):
-        table.add_column(title, justify="right" if title in ("rank", "score") else "left")
-    for user, rank, item, score in found.select("user", "rank", "item", "score").iter_rows():
-        cells = [user] if with_users else []
-        cells += [str(rank), escape(str(item))] + ([escape(titles.get(str(item), ""))] if titles else [])
-        table.add_row(*cells, f"{score:.4f}")
+    for name, dtype in found.schema.items():
+        # Folded, because an id that is cut off is no id.
+        table.add_column(
+            name, justify="right" if dtype.is_numeric() and name != "item" else "left", overflow="fold"
+        )
+    for row in found.iter_rows():
+        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else escape(str(cell)) for cell in row))
     return table

@@ -1,0 +1,125 @@
+"""What can be written on the command line. Imports nothing slow, so that `--help` answers at once."""
+
+import argparse
+from typing import Any, NoReturn
+
+DESCRIPTION = "Sequential recommendation: train a model on an interaction log, rank what comes next."
+
+TRAIN_HELP = """\
+Reads a log, trains a model on it and ranks every user's last item among all.
+
+  metasgcl train                   the built-in synthetic log, two minutes
+  metasgcl train --data log.csv --item-col sku --time-col bought_at
+  metasgcl train --data toys --out runs/toys
+  metasgcl train --data log.csv --set hidden_dim=128 dropout=0.4
+  metasgcl train --config runs/toys/config.yaml --out runs/toys-again
+
+The last item of a user is for testing, the one before for choosing the
+epoch, the rest for training. The table shows every number twice: with the
+items that a user has seen masked, and kept.
+"""
+
+SETTINGS_HELP = """\
+settings (for --set and the file of --config):
+  the options above, with _ for -: data user_col item_col time_col rating_col
+    min_rating k_core preset model max_length epochs seed
+  training: patience batch_size learning_rate meta_learning_rate every_prefix
+  meta_sgcl: hidden_dim num_layers num_heads dropout norm_first
+    learned_positions num_decoder_layers residual_mean kl_weight
+    kl_warmup_steps contrastive_weight temperature similarity training
+  item_cooccurrence: max_distance distance_decay backward_weight recent_items
+    recency_decay history_power target_power
+"""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the message without the usage; exit code 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = OneLineParser(prog="metasgcl", description=DESCRIPTION)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_train(commands)
+    rank_again = "rank the held-out items of a run again"
+    evaluate = commands.add_parser("evaluate", help=rank_again, description=f"{rank_again.capitalize()}.")
+    evaluate.add_argument("run", metavar="RUN", help="a folder that `metasgcl train` wrote")
+    add_recommend(commands)
+    return parser
+
+
+def add_train(commands: Any) -> None:
+    """`metasgcl train`."""
+    train = commands.add_parser(
+        "train",
+        help="train a model on a log and write a run folder",
+        description=TRAIN_HELP,
+        epilog=SETTINGS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = train.add_argument
+    add(
+        "--data",
+        metavar="NAME|PATH",
+        help="synthetic (default), ml-1m, toys, clothing, beauty, sports, or a file:"
+        " .csv .tsv .parquet .inter .dat .json .txt, also .gz",
+    )
+    add("--user-col", metavar="COLUMN", help="column of the users (default: user_id or another usual name)")
+    add("--item-col", metavar="COLUMN", help="column of the items (default: a usual name)")
+    add(
+        "--time-col",
+        metavar="COLUMN",
+        help="column of the times (default: a usual name; without any, the order of the rows counts)",
+    )
+    add("--rating-col", metavar="COLUMN", help="column of the ratings (default: a usual name)")
+    add("--min-rating", type=float, metavar="X", help="keep interactions rated X or more (default: all)")
+    add(
+        "--k-core",
+        type=int,
+        metavar="K",
+        help="drop users and items with fewer than K interactions (default 5)",
+    )
+    add("--preset", metavar="NAME", help="settings for a data set (default: those of the data set named)")
+    add("--model", metavar="NAME", help="meta_sgcl (default), item_cooccurrence, pop")
+    add("--config", metavar="FILE", help="YAML file of settings, such as config.yaml of another run")
+    add(
+        "--set",
+        nargs="+",
+        action="extend",
+        metavar="KEY=VALUE",
+        default=[],
+        help="any setting, over preset and file; may be repeated",
+    )
+    add("--max-length", type=int, metavar="N", help="newest items of a history that the model looks at")
+    add("--epochs", type=int, metavar="N", help="at most N passes over the training targets")
+    add("--seed", type=int, metavar="N", help="of weights, shuffling and noise (default 1)")
+    add("--out", metavar="RUN", help="folder to write (default runs/DATA-MODEL-seedN)")
+    add("--overwrite", action="store_true", help="replace the run in that folder")
+
+
+def add_recommend(commands: Any) -> None:
+    """`metasgcl recommend`."""
+    recommend = commands.add_parser(
+        "recommend",
+        help="the best next items, in the log's own ids",
+        description="The best next items for one history, for a user of the log, or for a file of histories. "
+        "Users need not be in the log; items that are not are ignored with a warning.",
+    )
+    add = recommend.add_argument
+    add("run", metavar="RUN", help="a folder that `metasgcl train` wrote")
+    who = recommend.add_mutually_exclusive_group(required=True)
+    who.add_argument("--history", metavar="ID,ID,...", help="item ids, oldest first")
+    who.add_argument("--user", metavar="ID", help="a user of the log, with the whole history")
+    who.add_argument(
+        "--histories",
+        metavar="FILE",
+        help=".txt with a line `user item item ...` each, or any other format of a log",
+    )
+    add("--k", type=int, metavar="N", help="how many items (default 10, or all where there are fewer)")
+    add("--out", metavar="FILE", help="write a CSV file instead of printing a table")
+    add("--titles", metavar="FILE", help="CSV or TSV with the columns item and title")
+    add("--include-seen", action="store_true", help="recommend items of the history too")

@@ -1,0 +1,236 @@
+"""What a user may rely on whatever the model: one line a model in CASES."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from metasgcl_tf.data import pipelines
+from metasgcl_tf.errors import InputError
+from metasgcl_tf.metrics import ranking_metrics
+from metasgcl_tf.models import MODELS
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A small one of a model, and how it is trained on the cyclic log."""
+
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    epochs: int = 0
+    learns_order: bool = True
+
+
+SMALL = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "dropout": 0.1}
+CASES = {
+    "meta_sgcl": Case(SMALL, epochs=25),
+    "item_cooccurrence": Case(),
+    "pop": Case(learns_order=False),
+}
+NUM_ITEMS, MAX_LENGTH = 12, 6
+
+
+def test_every_model_has_its_line():
+    assert set(CASES) == set(MODELS)
+
+
+def build(name, **options):
+    return MODELS[name](
+        **({"num_items": NUM_ITEMS, "max_length": MAX_LENGTH} | CASES[name].options | options)
+    )
+
+
+@pytest.fixture(scope="module")
+def cyclic(make_split):
+    """The next item is known: 1, 2, ..., 12, 1, 2, ...; histories of 9 begin anywhere in the cycle."""
+    starts = np.repeat(np.arange(NUM_ITEMS), 3)
+    return make_split([((start + np.arange(9)) % NUM_ITEMS + 1).tolist() for start in starts])
+
+
+@pytest.fixture(scope="module", params=CASES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def trained(name, cyclic):
+    """The model of each line after its training; tests only read from it."""
+    keras.utils.set_random_seed(1)
+    model = build(name)
+    model.compile(keras.optimizers.Adam(0.01))
+    model.adapt(cyclic)
+    if epochs := CASES[name].epochs:
+        batches = model.training_recipe(cyclic, max_length=MAX_LENGTH, batch_size=8)
+        model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
+    return model
+
+
+@pytest.fixture
+def histories():
+    """Left padded, of every length from 1 to the longest."""
+    rows = [np.arange(start, start + length) % NUM_ITEMS + 1 for start, length in enumerate(range(1, 7))]
+    return np.stack([np.pad(row, (MAX_LENGTH - len(row), 0)) for row in rows]).astype(np.int32)
+
+
+def scores_of(model, item_ids):
+    return keras.ops.convert_to_numpy(model.score_items({"item_ids": np.asarray(item_ids, np.int32)}))
+
+
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_it_learns_a_cyclic_log(name, trained, cyclic, part):
+    if not CASES[name].learns_order:
+        pytest.skip("this model knows no order; its own test says what it knows")
+    report = trained.evaluate(
+        pipelines.ranking(cyclic, part, max_length=MAX_LENGTH), verbose=0, return_dict=True
+    )
+    assert report["mrr"] == report["ndcg@5"] == 1  # rank 1 for every user
+
+
+def test_evaluate_reports_both_protocols(trained, cyclic):
+    batches = pipelines.ranking(cyclic, "test", max_length=MAX_LENGTH, batch_size=10)
+    report = trained.evaluate(batches, verbose=0, return_dict=True)
+    names = set(ranking_metrics(np.ones(1, int)))
+    assert len(names) == 7
+    assert set(report) - {"loss"} == names | {f"kept_{name}" for name in names}
+    assert all(report[name] >= report[f"kept_{name}"] for name in names)
+    # The mean over users, not over batches, and nothing left over from a run before.
+    again = trained.evaluate(batches.unbatch().batch(36), verbose=0, return_dict=True)
+    assert again == pytest.approx(report, rel=1e-6)
+
+
+def test_predict_returns_a_score_for_every_item(trained, histories):
+    scores = trained.predict({"item_ids": histories}, batch_size=4, verbose=0)
+    assert scores.shape == (len(histories), NUM_ITEMS + 1) and scores.dtype == np.float32
+    assert (scores[:, 0] == -np.inf).all() and np.isfinite(scores[:, 1:]).all()
+    np.testing.assert_allclose(scores, scores_of(trained, histories), rtol=1e-4, atol=1e-5)
+
+
+def test_config_round_trip(name):
+    model = build(name)
+    again = type(model).from_config(model.get_config())
+    assert again.get_config() == model.get_config()
+    assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
+    expected = {"num_items": NUM_ITEMS, "max_length": MAX_LENGTH} | CASES[name].options
+    assert expected.items() <= model.get_config().items()
+
+
+def test_a_reloaded_model_gives_the_same_scores(trained, histories, tmp_path):
+    trained.save(tmp_path / "model.keras")
+    reloaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(scores_of(reloaded, histories), scores_of(trained, histories))
+
+
+def test_more_padding_never_changes_a_score(trained, histories):
+    newest_three = histories[2:, -3:]
+    padded = np.pad(newest_three, [(0, 0), (3, 0)])
+    np.testing.assert_allclose(
+        scores_of(trained, padded), scores_of(trained, newest_three), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_history_does_not_depend_on_its_neighbours_in_the_batch(trained, histories):
+    together = scores_of(trained, histories)
+    alone = np.concatenate([scores_of(trained, row[None]) for row in histories])
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_an_empty_history_is_no_accident(trained, histories):
+    scores = scores_of(trained, np.concatenate([np.zeros_like(histories[:1]), histories]))
+    assert np.isfinite(scores[:, 1:]).all()
+    np.testing.assert_allclose(scores[1:], scores_of(trained, histories), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_recommend_sorts_and_leaves_out_what_was_seen(trained, histories, exclude_seen):
+    items, scores = map(keras.ops.convert_to_numpy, trained.recommend(histories, 6, exclude_seen))
+    all_scores = scores_of(trained, histories)
+    for row in range(len(histories)):
+        seen = set(histories[row]) if exclude_seen else set()
+        allowed = [item for item in range(1, NUM_ITEMS + 1) if item not in seen]
+        np.testing.assert_allclose(
+            scores[row], sorted(all_scores[row, allowed])[::-1][:6], rtol=1e-4, atol=1e-5
+        )
+        assert len(set(items[row])) == 6 and set(items[row]) <= set(allowed)
+        np.testing.assert_allclose(all_scores[row, items[row]], scores[row], rtol=1e-4, atol=1e-5)
+
+
+def test_recommend_marks_places_that_no_item_is_left_for(trained):
+    everything_but_5 = np.array([[i for i in range(1, NUM_ITEMS + 1) if i != 5]], np.int32)
+    items, scores = map(keras.ops.convert_to_numpy, trained.recommend(everything_but_5, 3))
+    assert items[0, 0] == 5 and np.isfinite(scores[0]).tolist() == [True, False, False]
+
+
+def test_recommend_reads_the_newest_items_of_a_long_history_and_leaves_out_all_of_it(trained, histories):
+    longer = np.concatenate([np.full((6, 2), 11, np.int32), histories], axis=1)
+    items, scores = map(keras.ops.convert_to_numpy, trained.recommend(longer, NUM_ITEMS - 7))
+    newest, _ = trained.recommend(histories, NUM_ITEMS, exclude_seen=False)
+    for row, recommended in enumerate(items):
+        expected = [i for i in keras.ops.convert_to_numpy(newest)[row] if i not in longer[row]]
+        assert recommended.tolist() == expected[: len(recommended)]
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("k", [0, NUM_ITEMS + 1])
+def test_recommend_refuses_an_impossible_k(trained, histories, k):
+    with pytest.raises(InputError, match=rf"^`k` should be between 1 and .* 12\. Received: `k` = {k}\.$"):
+        trained.recommend(histories, k)
+
+
+def test_no_two_weights_start_with_the_same_numbers(name):
+    starts = [v.numpy().ravel() for v in build(name, **extra_weights(name)).trainable_variables]
+    drawn = [start for start in starts if start.std() > 0]  # not a constant
+    for one, other in itertools.combinations(drawn, 2):
+        shared = min(len(one), len(other))
+        assert not np.allclose(one[:shared], other[:shared])
+
+
+def extra_weights(name):
+    return {"learned_positions": True} if name == "meta_sgcl" else {}
+
+
+# ---- arguments ----------------------------------------------------------------------------------
+
+BAD_ARGUMENTS = [
+    *((name, argument, 0, "at least 1") for name in MODELS for argument in ("num_items", "max_length")),
+    *(
+        ("meta_sgcl", argument, 0, "at least 1")
+        for argument in ("hidden_dim", "num_layers", "num_heads", "num_decoder_layers")
+    ),
+    ("meta_sgcl", "hidden_dim", 15, "a multiple of num_heads = 2"),
+    ("meta_sgcl", "dropout", 1.0, "at least 0 and below 1"),
+    ("meta_sgcl", "dropout", -0.1, "at least 0 and below 1"),
+    ("meta_sgcl", "kl_weight", -0.5, "0 or more"),
+    ("meta_sgcl", "kl_warmup_steps", -1, "0 or more"),
+    ("meta_sgcl", "contrastive_weight", -1.0, "0 or more"),
+    ("meta_sgcl", "temperature", 0.0, "above 0"),
+    ("meta_sgcl", "temperature", float("nan"), "above 0"),
+    ("meta_sgcl", "similarity", "cos", "'dot' or 'cosine'"),
+    ("meta_sgcl", "training", "both", "'two_step' or 'joint'"),
+    ("item_cooccurrence", "max_distance", 0, "at least 1"),
+    ("item_cooccurrence", "recent_items", 0, "at least 1"),
+    ("item_cooccurrence", "distance_decay", 1.5, "between 0 and 1"),
+    ("item_cooccurrence", "backward_weight", -0.1, "between 0 and 1"),
+    ("item_cooccurrence", "recency_decay", 2.0, "between 0 and 1"),
+]
+
+
+@pytest.mark.parametrize(("model", "argument", "value", "rule"), BAD_ARGUMENTS)
+def test_a_bad_argument_is_named_with_its_rule_and_value(model, argument, value, rule):
+    with pytest.raises(InputError) as caught:
+        build(model, **{argument: value})
+    assert str(caught.value) == f"`{argument}` should be {rule}. Received: `{argument}` = {value!r}."
+
+
+# ---- what one model knows -----------------------------------------------------------------------
+
+
+def test_pop_ranks_by_training_counts(make_split):
+    # Training parts: [3, 1], [3, 2, 1], [3]; 4 and 5 are only held out or never there.
+    split = make_split([[3, 1, 4, 4], [3, 2, 1, 4, 4], [3, 4, 4]], num_items=5)
+    pop = MODELS["pop"](5)
+    pop.adapt(split)
+    assert scores_of(pop, [[1, 2], [0, 0]]).tolist() == [[-np.inf, 2, 1, 3, 0, 0]] * 2
+    items, scores = pop.recommend(np.array([[0, 3]]), 2)
+    assert items.numpy().tolist() == [[1, 2]] and scores.numpy().tolist() == [[2, 1]]

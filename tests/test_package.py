@@ -1,0 +1,76 @@
+"""What a user gets by installing, and that the README tells the truth."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import metasgcl_tf
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The package built and installed from its sources into an empty folder."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--target", str(folder), str(ROOT)], check=True, capture_output=True)
+    return folder
+
+
+def test_wheel_claims_one_name_and_brings_its_files(installed):
+    top = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")} - {"bin"}
+    assert top == {"metasgcl_tf"}  # neither `datasets`, another library's name, nor `tuning` or `tests`
+    for name in (
+        "py.typed",
+        "datasets/synthetic.py",
+        "datasets/amazon_reviews_2014/checksums.tsv",
+        "tuning/__init__.py",
+    ):
+        assert (installed / "metasgcl_tf" / name).is_file()
+
+
+def test_every_module_of_the_repository_is_in_the_wheel(installed):
+    sources = {
+        "metasgcl_tf": "metasgcl_tf",
+        "datasets": "metasgcl_tf/datasets",
+        "tuning": "metasgcl_tf/tuning",
+    }
+    for folder, place in sources.items():
+        for path in (ROOT / folder).rglob("*.py"):
+            assert (installed / place / path.relative_to(ROOT / folder)).is_file(), path
+
+
+def test_public_names_are_importable():
+    for name in metasgcl_tf.__all__:
+        assert getattr(metasgcl_tf, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        metasgcl_tf.nonsense  # noqa: B018
+
+
+def test_help_does_not_wait_for_tensorflow():
+    code = (
+        "import sys, metasgcl_tf.cli; assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_readme_example_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(code.strip().splitlines()) <= 20
+    exec(code.replace("epochs=10", "epochs=1"), {})
+    printed = capsys.readouterr().out.strip().splitlines()
+    assert "kept_ndcg@10" in printed[-2]
+    recommended = re.findall(r"i\d{3}", printed[-1])
+    assert len(recommended) == 5
+    assert not {"i017", "i003"} & set(recommended)
+
+
+def test_readme_results_are_those_measured():
+    from benchmarks.readme import updated
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert updated(readme) == readme

@@ -23,7 +23,8 @@ SETTINGS_HELP = """\
 settings (for --set and the file of --config):
   the options above, with _ for -: data user_col item_col time_col rating_col
     min_rating k_core preset model max_length epochs seed
-  training: patience batch_size learning_rate meta_learning_rate every_prefix
+  training: patience batch_size learning_rate meta_learning_rate cosine_decay
+    every_prefix
   meta_sgcl: hidden_dim num_layers num_heads dropout norm_first
     learned_positions num_decoder_layers residual_mean kl_weight
     kl_warmup_steps contrastive_weight temperature similarity training

@@ -139,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = lambda message, *_: say("warning", message)
             # Keras' note on a history of one item, whose attention has one place to look at.
             warnings.filterwarnings("ignore", "You are using a softmax over axis")
+            warnings.simplefilter("ignore", DeprecationWarning)
             COMMANDS[arguments.command](arguments)
     except (InputError, NonFiniteLossError) as error:
         say("error", error)

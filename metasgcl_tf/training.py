@@ -11,7 +11,7 @@ from tensorboard.plugins import projector
 
 from metasgcl_tf import run_folder
 from metasgcl_tf.callbacks import EpochLines, StopOnNonFinite, WarnOnPosteriorCollapse
-from metasgcl_tf.config import RunConfig, preset_values
+from metasgcl_tf.config import RunConfig
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.readers import Columns
@@ -21,6 +21,7 @@ from metasgcl_tf.errors import InputError
 from metasgcl_tf.evaluation import PROTOCOL, best_possible, evaluate
 from metasgcl_tf.models import MODELS, SequentialRecommender
 from metasgcl_tf.optimizers import PairOptimizer
+from metasgcl_tf.presets import preset_values
 
 BASELINES = ("pop", "item_cooccurrence")
 

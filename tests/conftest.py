@@ -39,3 +39,42 @@ def make_split():
         )
 
     return make
+
+
+CYCLE = 12
+
+
+@pytest.fixture(scope="session")
+def cyclic_log(tmp_path_factory):
+    """A log anyone can predict: 36 users walk 18 steps around the cycle i0, i1, ..., i11, i0, ..."""
+    path = tmp_path_factory.mktemp("logs") / "cycle.csv"
+    rows = [f"u{user},i{(user + step) % CYCLE},{step}" for user in range(36) for step in range(18)]
+    path.write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained_run(cyclic_log, tmp_path_factory):
+    """The folder of a Meta-SGCL run on the cyclic log, written by `metasgcl train`."""
+    from metasgcl_tf import cli
+
+    out = tmp_path_factory.mktemp("runs") / "cycle"
+    settings = ["hidden_dim=16", "num_layers=1", "batch_size=6", "learning_rate=0.01", "dropout=0"]
+    arguments = ["--max-length", "8", "--epochs", "6", "--out", str(out)]
+    assert cli.main(["train", "--data", str(cyclic_log), *arguments, "--set", *settings]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def counted_run(tmp_path_factory):
+    """The folder of an ItemCooccurrence run on the cyclic log with 64-bit ids: item n is 2^53 + 1 + n."""
+    from metasgcl_tf import cli
+
+    folder = tmp_path_factory.mktemp("counted")
+    rows = [f"{user},{2**53 + 1 + (user + step) % CYCLE}" for user in range(36) for step in range(18)]
+    (folder / "cycle.csv").write_text("\n".join(["user,item", *rows]) + "\n")
+    log, out = str(folder / "cycle.csv"), str(folder / "run")
+    forward = ["max_distance=1", "backward_weight=0", "recent_items=1"]
+    model = ["--model", "item_cooccurrence", "--set", *forward]
+    assert cli.main(["train", "--data", log, *model, "--out", out]) == 0
+    return folder / "run"

@@ -5,18 +5,29 @@ import math
 import keras_rs
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from metasgcl_tf.metrics import hit_rate, ndcg, ranking_metrics, reciprocal_rank, target_ranks
 
 NAN, INF = math.nan, math.inf
 
 
-def ranks(scores, target, seen=(0,)):
-    """(masked, kept) rank of one target; `scores` of items 1, 2, ... after the padding column."""
-    masked, kept = target_ranks(
-        np.array([[-INF, *scores]], np.float32), np.array([target]), np.array([seen], np.int32)
-    )
-    return int(masked[0]), int(kept[0])
+in_a_graph = tf.function(target_ranks, reduce_retracing=True)
+
+
+@pytest.fixture(params=[target_ranks, in_a_graph], ids=["eager", "graph"])
+def ranks(request):
+    """(masked, kept) rank of one target; `scores` of items 1, 2, ... after the padding column.
+
+    In a graph too, as `evaluate` runs it: graph optimizers rewrite comparisons as if there were no NaN.
+    """
+
+    def rank_one(scores, target, seen=(0,)):
+        arrays = np.array([[-INF, *scores]], np.float32), np.array([target]), np.array([seen], np.int32)
+        masked, kept = request.param(*map(tf.constant, arrays))
+        return int(masked[0]), int(kept[0])
+
+    return rank_one
 
 
 @pytest.mark.parametrize(
@@ -33,7 +44,7 @@ def ranks(scores, target, seen=(0,)):
         pytest.param([7], 1, 1, id="a catalogue of one"),
     ],
 )
-def test_rank_without_seen_items(scores, target, rank):
+def test_rank_without_seen_items(ranks, scores, target, rank):
     assert ranks(scores, target) == (rank, rank)
 
 
@@ -49,7 +60,7 @@ def test_rank_without_seen_items(scores, target, rank):
         pytest.param([4, 3, NAN, 1], 3, [1, 4], 2, 4, id="a NaN target stands behind all unseen"),
     ],
 )
-def test_rank_with_seen_items(scores, target, seen, masked, kept):
+def test_rank_with_seen_items(ranks, scores, target, seen, masked, kept):
     assert ranks(scores, target, seen) == (masked, kept)
 
 

@@ -37,9 +37,8 @@ def test_every_model_has_its_line():
 
 
 def build(name, **options):
-    return MODELS[name](
-        **({"num_items": NUM_ITEMS, "max_length": MAX_LENGTH} | CASES[name].options | options)
-    )
+    sizes = {"num_items": NUM_ITEMS, "max_length": MAX_LENGTH}
+    return MODELS[name](**(sizes | CASES[name].options | options))
 
 
 @pytest.fixture(scope="module")
@@ -149,9 +148,8 @@ def test_recommend_sorts_and_leaves_out_what_was_seen(trained, histories, exclud
     for row in range(len(histories)):
         seen = set(histories[row]) if exclude_seen else set()
         allowed = [item for item in range(1, NUM_ITEMS + 1) if item not in seen]
-        np.testing.assert_allclose(
-            scores[row], sorted(all_scores[row, allowed])[::-1][:6], rtol=1e-4, atol=1e-5
-        )
+        best = np.sort(all_scores[row, allowed])[::-1][:6]
+        np.testing.assert_allclose(scores[row], best, rtol=1e-4, atol=1e-5)
         assert len(set(items[row])) == 6 and set(items[row]) <= set(allowed)
         np.testing.assert_allclose(all_scores[row, items[row]], scores[row], rtol=1e-4, atol=1e-5)
 

@@ -56,9 +56,8 @@ def update(model, optimizer):
 def weights(model):
     """By number and name; without the numbers that Keras gives to layers of one kind."""
     names = [re.sub(r"_\d+(?=/)", "", v.path.partition("/")[2]) for v in model.trainable_variables]
-    return {
-        f"{i} {n}": v.numpy() for i, (n, v) in enumerate(zip(names, model.trainable_variables, strict=True))
-    }
+    values = [v.numpy() for v in model.trainable_variables]
+    return {f"{i} {name}": value for i, (name, value) in enumerate(zip(names, values, strict=True))}
 
 
 def changed(before, after):
@@ -137,9 +136,8 @@ def test_one_optimizer_becomes_two_of_the_same_kind():
     model.compile(keras.optimizers.Adam(0.02, beta_1=0.7))
     assert model.optimizer.main is not model.optimizer.meta
     assert model.optimizer.main.get_config()["beta_1"] == model.optimizer.meta.get_config()["beta_1"] == 0.7
-    assert [
-        v.path.rpartition("/")[0].rpartition("/")[2] for v in model.optimizer.meta._trainable_variables
-    ] == ["meta_log_variance"] * 2
+    main, meta = model.optimizer.split(model.trainable_variables)
+    assert (len(main), len(meta)) == (len(model.trainable_variables) - 2, 2)
     joint = build(training="joint")
     joint.compile("adam")
     assert isinstance(joint.optimizer, keras.optimizers.Adam)
@@ -202,13 +200,12 @@ def test_reported_spreads_are_those_at_the_targets():
 
 def test_temperature_and_similarity_change_the_loss():
     outputs = build()({"item_ids": X}, training=True)
-    losses = {
-        loss_of(build(temperature=temperature, similarity=similarity, contrastive_weight=1.0), None, outputs)[
-            0
-        ]
+    switches = [
+        {"temperature": temperature, "similarity": similarity}
         for temperature in (1.0, 0.5)
         for similarity in ("dot", "cosine")
-    }
+    ]
+    losses = [loss_of(build(contrastive_weight=1.0, **s), outputs=outputs)[0] for s in switches]
     assert len({round(loss, 4) for loss in losses}) == 4
 
 
@@ -280,13 +277,13 @@ def test_neither_the_future_nor_padding_changes_a_state(options):
 
 def test_it_can_be_fitted_from_arrays_saved_and_fitted_on(tmp_path):
     model = build()
-    optimizer = PairOptimizer(keras.optimizers.Adam(0.03), keras.optimizers.Adam(0.01))
+    optimizer = PairOptimizer(keras.optimizers.Adam(0.1), keras.optimizers.Adam(0.01))
     model.compile(optimizer, run_eagerly=True)
-    first = model.fit({"item_ids": X}, Y, batch_size=3, epochs=20, verbose=0).history["loss"]
-    assert first[-1] < 0.8 * first[0]
+    first = model.fit({"item_ids": X}, Y, batch_size=3, epochs=8, verbose=0).history["loss"]
+    assert first[-1] < 0.9 * first[0]
     model.save(tmp_path / "model.keras")
     reloaded = keras.models.load_model(tmp_path / "model.keras")
-    assert isinstance(reloaded.optimizer, PairOptimizer) and int(reloaded.optimizer.iterations) == 20
+    assert isinstance(reloaded.optimizer, PairOptimizer) and int(reloaded.optimizer.iterations) == 8
     then = reloaded.fit({"item_ids": X}, Y, batch_size=3, verbose=0).history["loss"]
     assert then[0] < 0.9 * first[0]  # it goes on, not back to the start
 
@@ -294,8 +291,8 @@ def test_it_can_be_fitted_from_arrays_saved_and_fitted_on(tmp_path):
 @pytest.mark.parametrize("recipe", [pipelines.next_item, pipelines.every_prefix], ids=lambda r: r.__name__)
 def test_it_can_be_fitted_from_every_recipe(make_split, recipe):
     model = build()
-    model.compile(keras.optimizers.Adam(0.03), run_eagerly=True)
+    model.compile(keras.optimizers.Adam(0.1), run_eagerly=True)
     split = make_split([[1, 2, 3, 4, 5, 6, 7], [2, 3, 4, 5], [5, 6, 7]])
     batches = recipe(split, max_length=LENGTH, batch_size=2)
-    losses = model.fit(batches, epochs=8, shuffle=False, verbose=0).history["loss"]
+    losses = model.fit(batches, epochs=4, shuffle=False, verbose=0).history["loss"]
     assert losses[-1] < 0.9 * losses[0]

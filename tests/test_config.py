@@ -1,0 +1,142 @@
+"""Layers of settings, and what is refused."""
+
+import re
+
+import pytest
+import yaml
+
+from metasgcl_tf import arguments
+from metasgcl_tf.config import (
+    DataConfig,
+    TrainingConfig,
+    build_config,
+    model_parameters,
+    read_config_file,
+)
+from metasgcl_tf.datasets import named
+from metasgcl_tf.errors import InputError
+from metasgcl_tf.models import MODELS
+from metasgcl_tf.presets import PRESETS
+
+
+def refusal(*layers):
+    with pytest.raises(InputError) as caught:
+        build_config(*layers)
+    return str(caught.value)
+
+
+def test_nothing_given_is_the_synthetic_log_with_its_preset():
+    config = build_config()
+    assert config.data == DataConfig() and config.data.data == "synthetic"
+    assert config.flat().items() >= PRESETS["synthetic"]["meta_sgcl"].items()
+
+
+def test_later_layers_win_over_earlier_ones_and_these_over_the_preset():
+    assert PRESETS["toys"]["meta_sgcl"]["dropout"] == 0.5
+    flat = build_config({"data": "toys", "epochs": 7, "seed": 2}, {"epochs": 8, "dropout": 0.25}).flat()
+    assert (flat["epochs"], flat["seed"], flat["dropout"]) == (8, 2, 0.25)
+    assert flat["batch_size"] == PRESETS["toys"]["meta_sgcl"]["batch_size"]
+
+
+def test_a_preset_can_be_borrowed_for_a_file():
+    flat = build_config({"data": "shop.csv", "preset": "toys"}).flat()
+    assert flat["data"] == "shop.csv"
+    assert flat.items() >= PRESETS["toys"]["meta_sgcl"].items()
+    plain = build_config({"data": "shop.csv"}).flat()
+    assert plain["dropout"] == model_parameters("meta_sgcl")["dropout"].default == 0.2
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_preset_is_valid_for_every_model(model):
+    for preset in PRESETS:
+        assert preset in named.NAMES
+        flat = build_config({"preset": preset, "model": model}).flat()
+        assert flat.items() >= PRESETS[preset].get(model, {}).items()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_written_configuration_reads_back_the_same(tmp_path, model):
+    config = build_config({"model": model, "data": "größe, [x]: #1.csv", "user_col": "1", "min_rating": 4})
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.flat()), encoding="utf-8")
+    assert build_config(read_config_file(tmp_path / "config.yaml")) == config
+
+
+def test_values_get_the_type_of_their_key():
+    flat = build_config({"learning_rate": "1e-3", "kl_weight": 1, "min_rating": 3, "user_col": 7}).flat()
+    assert flat["learning_rate"] == 0.001  # YAML reads 1e-3, without a dot, as text
+    assert [type(flat[key]) for key in ("kl_weight", "min_rating", "user_col")] == [float, float, str]
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"learning_rat": 1}, ["`learning_rat`", "did you mean 'learning_rate'", "= 1."]),
+        ({"hiden_dim": 32}, ["`hiden_dim`", "did you mean 'hidden_dim'"]),
+        ({"model": "pop", "dropout": 0.5}, ["`dropout`", "of pop"]),
+        ({"num_items": 5}, ["`num_items`"]),
+        ({"model": "sgcl"}, ["`model`", "did you mean 'meta_sgcl'", "'sgcl'"]),
+        ({"model": ["pop"]}, ["`model`", "['pop']"]),
+        ({"model": None}, ["`model`", "None"]),
+        ({"preset": "toyz"}, ["`preset`", "did you mean 'toys'", "'toyz'"]),
+        ({"preset": {"a": 1}}, ["`preset`"]),
+        ({"data": None}, ["`data`", "text", "None"]),
+        ({"data": ["a"]}, ["`data`", "text", "['a']"]),
+        ({"item_col": False}, ["`item_col`", "text", "False"]),
+        ({"epochs": 1.5}, ["`epochs`", "whole number", "1.5"]),
+        ({"epochs": True}, ["`epochs`", "whole number", "True"]),
+        ({"epochs": "many"}, ["`epochs`", "whole number", "'many'"]),
+        ({"epochs": 0}, ["`epochs`", "at least 1", "= 0"]),
+        ({"patience": 0}, ["`patience`", "at least 1"]),
+        ({"batch_size": -1}, ["`batch_size`", "at least 1", "= -1"]),
+        ({"learning_rate": "fast"}, ["`learning_rate`", "finite number", "'fast'"]),
+        ({"learning_rate": float("nan")}, ["`learning_rate`", "finite number", "nan"]),
+        ({"learning_rate": 10**400}, ["`learning_rate`", "finite number"]),
+        ({"learning_rate": 0}, ["`learning_rate`", "above 0"]),
+        ({"meta_learning_rate": -1}, ["`meta_learning_rate`", "above 0"]),
+        ({"kl_weight": [1]}, ["`kl_weight`", "finite number", "[1]"]),
+        ({"every_prefix": 1}, ["`every_prefix`", "true or false", "= 1"]),
+        ({"seed": -1}, ["`seed`", "between 0", "= -1"]),
+        ({"seed": 2**32}, ["`seed`", "2^32"]),
+        ({"min_rating": "nan"}, ["`min_rating`", "finite number", "'nan'"]),
+    ],
+)
+def test_refused_values_are_named_with_their_rule(values, parts):
+    message = refusal(values)
+    assert "\n" not in message and "Received: " in message
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b"a: [", ["YAML"]),
+        (b"- a\n- b\n", ["map keys to values", "a list"]),
+        (b"", ["map keys to values", "nothing"]),
+        (b"just text", ["map keys to values", "a str"]),
+        (b"\xff\xfe\x00", ["YAML", "0xff"]),
+        (b"x: !!python/object/apply:os.getcwd []\n", ["YAML"]),
+    ],
+)
+def test_a_file_that_is_no_configuration(tmp_path, content, parts):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_config_file(path)
+    message = str(caught.value)
+    assert "\n" not in message and str(path) in message
+    for part in parts:
+        assert part in message
+
+
+def test_a_missing_file_or_a_folder(tmp_path):
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(InputError, match=r"`--config` should be a readable file\. Received: "):
+            read_config_file(path)
+
+
+def test_the_help_names_every_setting_and_no_other():
+    words = set(re.findall(r"\b[a-z_]+\b", arguments.SETTINGS_HELP.split("with _ for -:")[1]))
+    keys = {*DataConfig.__dataclass_fields__, *TrainingConfig.__dataclass_fields__}
+    keys = keys.union(*(model_parameters(model) for model in MODELS))
+    assert words - {"meta_sgcl", "item_cooccurrence"} == keys

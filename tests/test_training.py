@@ -1,0 +1,200 @@
+"""What `train` leaves behind, and how it stops."""
+
+import io
+import json
+import math
+
+import keras
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+from metasgcl_tf.callbacks import EpochLines, StopOnNonFinite, WarnOnPosteriorCollapse
+from metasgcl_tf.config import build_config, read_config_file
+from metasgcl_tf.data.splitting import leave_one_out
+from metasgcl_tf.errors import InputError, NonFiniteLossError
+from metasgcl_tf.evaluation import evaluate
+from metasgcl_tf.run_folder import load_run
+from metasgcl_tf.training import train
+
+METRICS = {"hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr"}
+SMALL = {"hidden_dim": 8, "num_layers": 1, "max_length": 4, "k_core": 1, "epochs": 1}
+
+
+def write_log(path, histories):
+    rows = [f"{user},{item}" for user, history in histories.items() for item in history]
+    path.write_text("\n".join(["user,item", *rows]) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def small_log(tmp_path):
+    """Six users with six items each, one optimizer step an epoch."""
+    histories = {user: [(user + step) % 6 for step in range(6)] for user in range(6)}
+    return write_log(tmp_path / "log.csv", histories)
+
+
+@pytest.fixture(scope="module")
+def report(trained_run):
+    return json.loads((trained_run / "metrics.json").read_text())
+
+
+def test_the_cycle_is_learned(report):
+    for part in ("valid", "test"):
+        for protocol in ("masked", "kept"):
+            assert report[part][protocol]["ndcg@10"] > 0.95
+            assert report[part][protocol]["hr@5"] == 1.0
+
+
+def test_metrics_say_everything_a_number_needs(report, cyclic_log):
+    assert set(report) >= {"dataset", "model", "seed", "commit", "command", "versions", "seconds"}
+    assert (report["dataset"], report["model"], report["seed"]) == (str(cyclic_log), "meta_sgcl", 1)
+    assert set(report["versions"]) == {"python", "metasgcl-tf", "tensorflow", "keras", "numpy", "polars"}
+    for results in (report, *report["baselines"].values()):
+        for part in ("valid", "test"):
+            assert set(results[part]) == {"masked", "kept"}
+            for values in results[part].values():
+                assert set(values) == METRICS
+                assert all(0 <= value <= 1 for value in values.values())
+    assert report["counts"]["users"] == 36 and report["counts"]["items"] == 12
+    assert set(report["baselines"]) == {"pop", "item_cooccurrence"}
+
+
+def test_the_folder_holds_the_log_with_its_ids(trained_run):
+    items = pl.read_parquet(trained_run / "items.parquet")["item"]
+    users = pl.read_parquet(trained_run / "users.parquet")["user"]
+    assert items.to_list() == [f"i{n}" for n in range(12)]
+    assert users.to_list() == [f"u{n}" for n in range(36)]
+    assert load_run(trained_run).log.num_interactions == 36 * 18
+
+
+def test_the_model_is_that_of_the_best_validation_epoch(trained_run, report):
+    history = pl.read_csv(trained_run / "history.csv")
+    assert history["epoch"].to_list() == list(range(6))
+    assert report["valid"]["masked"]["ndcg@10"] == pytest.approx(history["val_ndcg@10"].max(), abs=1e-6)
+    run = load_run(trained_run)
+    for part in ("valid", "test"):
+        assert evaluate(run.model, leave_one_out(run.log), part) == report[part]
+
+
+def test_the_history_and_tensorboard_hold_losses_kl_sigmas_and_ranking(trained_run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    losses = {"loss", "reconstruction_loss", "meta_reconstruction_loss", "contrastive_loss"}
+    losses |= {"kl", "meta_kl", "kl_per_dim", "mean_sigma", "mean_meta_sigma"}
+    history = pl.read_csv(trained_run / "history.csv")
+    assert set(history.columns) >= losses | {f"val_{name}" for name in METRICS}
+    for part, names in {"train": losses, "validation": METRICS}.items():
+        events = EventAccumulator(str(trained_run / "tensorboard" / part))
+        events.Reload()
+        assert set(events.Tags()["tensors"]) >= {f"epoch_{name}" for name in names}
+        assert len(events.Tensors(f"epoch_{min(names)}")) == 6
+
+
+def test_the_projector_serves_the_item_embeddings(trained_run):
+    from tensorboard.plugins import base_plugin
+    from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
+    from werkzeug.test import Client
+
+    plugin = ProjectorPlugin(base_plugin.TBContext(logdir=str(trained_run / "tensorboard")))
+    pages = plugin.get_plugin_apps()
+
+    def fetch(page):
+        return Client(pages[page]).get("/?run=.&name=item_embeddings").data
+
+    assert np.frombuffer(fetch("/tensor"), np.float32).shape == (12 * 16,)
+    assert fetch("/metadata").decode().split() == [f"i{n}" for n in range(12)]
+
+
+# That one seed gives one run is tested across processes in test_cli.py.
+def test_another_seed_gives_another_run(small_log, tmp_path):
+    def weights(seed):
+        train(build_config(SMALL | {"data": small_log, "seed": seed}), tmp_path / str(seed))
+        return load_run(tmp_path / str(seed)).model.get_weights()
+
+    assert not all(np.array_equal(one, two) for one, two in zip(weights(1), weights(2), strict=True))
+
+
+def test_a_run_folder_is_replaced_on_request_only_and_strangers_in_it_stay(small_log, tmp_path):
+    config = build_config({"data": small_log, "k_core": 1, "model": "pop"})
+    train(config, tmp_path / "run")
+    with pytest.raises(InputError, match="`out` should be a new folder"):
+        train(config, tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    (tmp_path / "run" / "tensorboard").mkdir()
+    (tmp_path / "run" / "tensorboard" / "old").touch()
+    train(build_config(config.flat(), {"seed": 5}), tmp_path / "run", overwrite=True)
+    assert read_config_file(tmp_path / "run" / "config.yaml")["seed"] == 5
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "run" / "tensorboard").exists()
+
+
+def test_an_empty_folder_and_a_missing_parent_are_fine(small_log, tmp_path):
+    config = build_config({"data": small_log, "k_core": 1, "model": "pop"})
+    (tmp_path / "empty").mkdir()
+    for out in (tmp_path / "empty", tmp_path / "a" / "b"):
+        train(config, out)
+        assert (out / "metrics.json").is_file()
+
+
+def test_a_model_that_learns_needs_something_to_learn(tmp_path):
+    log = write_log(tmp_path / "log.csv", {"a": "xyz", "b": "x"})
+    with pytest.raises(InputError, match="at least 4 interactions"):
+        train(build_config(SMALL | {"data": log}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert train(build_config({"data": log, "k_core": 1, "model": "pop"}), tmp_path / "run")["test"]
+
+
+def test_an_infinite_loss_stops_and_keeps_the_epoch_before(small_log, tmp_path):
+    # The KL weight is 0 in the first step and 3e38 in the second, with one step an epoch.
+    settings = {"data": small_log, "epochs": 9, "kl_weight": 3e38, "kl_warmup_steps": 1}
+    with pytest.raises(NonFiniteLossError, match=r"`loss` became inf at training step 2\. .*best epoch"):
+        train(build_config(SMALL | settings), tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    values = evaluate(run.model, leave_one_out(run.log), "valid")
+    recorded = pl.read_csv(tmp_path / "run" / "history.csv")["val_ndcg@10"].to_list()
+    assert recorded == [pytest.approx(values["masked"]["ndcg@10"], abs=1e-6)]
+
+
+@pytest.mark.parametrize("training", ["joint", "two_step"])
+def test_a_model_broken_by_its_first_epoch_is_not_kept(small_log, tmp_path, training):
+    config = build_config(SMALL | {"data": small_log, "learning_rate": 1e30, "training": training})
+    with pytest.raises(NonFiniteLossError, match=r"non-finite at training step 1.*so there is no model"):
+        train(config, tmp_path / "run")
+    with pytest.raises(InputError, match=r"with model\.keras"):
+        load_run(tmp_path / "run")
+
+
+def test_the_term_that_broke_is_blamed_before_the_sum(tmp_path):
+    stop = StopOnNonFinite(["kl", "loss"], tmp_path / "model.keras")
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.25))
+    stop.set_model(model)
+    stop.on_train_batch_end(0, {"kl": 1.0, "loss": 2.0})
+    with pytest.raises(NonFiniteLossError, match=r"`kl` became nan at training step 2\..* 0\.25 may help"):
+        stop.on_train_batch_end(1, {"loss": math.nan, "kl": math.nan})
+
+
+def test_a_collapsed_posterior_is_told_once(recwarn):
+    watch = WarnOnPosteriorCollapse()
+    watch.on_epoch_end(0, {"kl_per_dim": 0.01})
+    watch.on_epoch_end(1, {})
+    assert not recwarn
+    watch.on_epoch_end(2, {"kl_per_dim": 0.0005})
+    watch.on_epoch_end(3, {"kl_per_dim": 0.0001})
+    assert [str(warning.message)[:34] for warning in recwarn] == ["KL per dimension is 0.0005 nats, b"]
+
+
+def test_an_epoch_is_one_line_that_fits_80_columns():
+    console = Console(width=80, record=True, file=io.StringIO())
+    lines = EpochLines(console)
+    lines.set_params({"epochs": 100, "steps": 3})
+    for epoch, ndcg in ((98, 0.5), (99, 0.25)):
+        lines.on_epoch_begin(epoch)
+        lines.on_train_batch_end(0, {"loss": 1.0})
+        lines.on_epoch_end(epoch, {"loss": 1234.5, "val_hr@10": 0.75, "val_ndcg@10": ndcg})
+    first, second = console.export_text().splitlines()
+    assert first == "epoch  99/100  loss 1234.5000  valid HR@10 0.7500 NDCG@10 0.5000 best so far"
+    assert second == "epoch 100/100  loss 1234.5000  valid HR@10 0.7500 NDCG@10 0.2500"
+    assert len(first) <= 80

@@ -26,7 +26,7 @@ TUNING = ["keras-tuner[bayesian]>=1.4.8"]
 setup(
     name="metasgcl-tf",
     version="0.1.0",
-    description="Meta-SGCL and friends: sequential recommendation in Keras, from log to served model",
+    description="Meta-SGCL and friends: sequential recommendation in Keras, from interaction log to ranking",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

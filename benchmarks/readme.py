@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from metasgcl_tf.models import MODELS
+
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"(<!-- results -->\n).*?(<!-- /results -->)", re.DOTALL)
 SHOWN = ("hr@5", "hr@10", "ndcg@5", "ndcg@10")
@@ -16,9 +18,11 @@ def results_block() -> str:
     commands = []
     for path in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
         run = json.loads(path.read_text(encoding="utf-8"))
+        if not run["commit"] or run["commit"].endswith("-dirty"):
+            raise SystemExit(f"{path}: a reported run needs a clean checkout. Received: {run['commit']}.")
         data = Path(run["dataset"]).name.split(".")[0]
-        rows = {name: (values["test"], "-", "-") for name, values in run["baselines"].items()}
-        rows[run["model"]] = (run["test"], str(run["seed"]), f"{run['seconds'] / 60:.0f}")
+        rows = {MODELS[name].title: (values["test"], "-", "-") for name, values in run["baselines"].items()}
+        rows[MODELS[run["model"]].title] = (run["test"], str(run["seed"]), f"{run['seconds'] / 60:.0f}")
         if "best_possible" in run:
             rows["best possible"] = (run["best_possible"]["test"], "-", "-")
         for model, (test, seed, minutes) in rows.items():

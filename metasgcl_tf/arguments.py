@@ -3,6 +3,8 @@
 import argparse
 from typing import Any, NoReturn
 
+import metasgcl_tf
+
 DESCRIPTION = "Sequential recommendation: train a model on an interaction log, rank what comes next."
 
 TRAIN_HELP = """\
@@ -22,7 +24,7 @@ items that a user has seen masked, and kept.
 SETTINGS_HELP = """\
 settings (for --set and the file of --config):
   the options above, with _ for -: data user_col item_col time_col rating_col
-    min_rating k_core preset model max_length epochs seed
+    manual_dir min_rating k_core preset model max_length epochs seed
   training: patience batch_size learning_rate meta_learning_rate cosine_decay
     every_prefix
   meta_sgcl: hidden_dim num_layers num_heads dropout norm_first
@@ -44,6 +46,7 @@ class OneLineParser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = OneLineParser(prog="metasgcl", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"metasgcl {metasgcl_tf.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_train(commands)
     rank_again = "rank the held-out items of a run again"
@@ -84,6 +87,7 @@ def add_train(commands: Any) -> None:
         metavar="K",
         help="drop users and items with fewer than K interactions (default 5)",
     )
+    add("--manual-dir", metavar="FOLDER", help="where the file of a named data set lies, fetched by hand")
     add("--preset", metavar="NAME", help="settings for a data set (default: those of the data set named)")
     add("--model", metavar="NAME", help="meta_sgcl (default), item_cooccurrence, pop")
     add("--config", metavar="FILE", help="YAML file of settings, such as config.yaml of another run")

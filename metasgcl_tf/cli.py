@@ -15,7 +15,7 @@ from metasgcl_tf.errors import InputError, NonFiniteLossError
 
 # Options of `metasgcl train` that are configuration keys of the same name.
 CONFIG_OPTIONS = (
-    *("data", "user_col", "item_col", "time_col", "rating_col", "min_rating", "k_core"),
+    *("data", "user_col", "item_col", "time_col", "rating_col", "manual_dir", "min_rating", "k_core"),
     *("preset", "model", "max_length", "epochs", "seed"),
 )
 
@@ -40,7 +40,7 @@ def run_train(arguments: argparse.Namespace) -> None:
     console = Console()
     report = train(config, out, overwrite=arguments.overwrite, console=console)
     console.print(results_table(report))
-    done = f"{report['seconds']:.0f} s of training. Run folder: {out}"
+    done = f"Took {report['seconds']:.0f} s. Run folder: {out}"
     console.print(done, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -51,14 +51,14 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     from metasgcl_tf.data.splitting import leave_one_out
     from metasgcl_tf.evaluation import evaluate
     from metasgcl_tf.reports.tables import results_table
-    from metasgcl_tf.run_folder import load_run
+    from metasgcl_tf.run_folder import load_run, read_metrics
 
     run = load_run(arguments.run)
     split = leave_one_out(run.log)
     report = {part: evaluate(run.model, split, part) for part in ("valid", "test")}
-    Console().print(
-        results_table(report | {"model": run.config.training.model, "dataset": run.config.data.data})
-    )
+    names = {"model": run.config.training.model, "dataset": run.config.data.data}
+    # The rows beside it are those of the training.
+    Console().print(results_table(read_metrics(arguments.run) | names | report))
 
 
 def run_recommend(arguments: argparse.Namespace) -> None:

@@ -10,9 +10,8 @@ from typing import Any, get_args
 
 import yaml
 
-from metasgcl_tf.errors import InputError
+from metasgcl_tf.errors import InputError, require
 from metasgcl_tf.models import MODELS
-from metasgcl_tf.models.base import require
 from metasgcl_tf.presets import PRESETS, preset_values
 
 
@@ -24,6 +23,7 @@ class DataConfig:
         data: name of a data set, or path of a log.
         preset: name of the preset the other values come from; by default the one named like `data`, if any.
         user_col, item_col, time_col, rating_col: columns of a table; by default the usual names.
+        manual_dir: folder with the file of a named data set, fetched by hand.
         min_rating: keep interactions rated at least this; by default every one.
         k_core: drop users and items with fewer interactions than this, until none is left.
     """
@@ -34,6 +34,7 @@ class DataConfig:
     item_col: str | None = None
     time_col: str | None = None
     rating_col: str | None = None
+    manual_dir: str | None = None
     min_rating: float | None = None
     k_core: int = 5
 
@@ -130,9 +131,12 @@ def build_config(*layers: dict[str, Any]) -> RunConfig:
     types = data_types | training_types | {name: p.annotation for name, p in parameters.items()}
     for key in values:
         if key not in types:
+            owners = [name for name in MODELS if key in model_parameters(name)]
+            hint = f"did you mean {_nearest(key, list(types))!r}?"
+            hint = f"it is one of {', '.join(owners)}." if owners else hint
             raise InputError(
-                f"`{key}` should be a setting of {model} or of its training (see metasgcl train --help); did "
-                f"you mean {_nearest(key, list(types))!r}? Received: `{key}` = {values[key]!r}."
+                f"`{key}` should be a setting of {model} or of its training (see metasgcl train --help); "
+                f"{hint} Received: `{key}` = {values[key]!r}."
             )
     values = {key: _typed(key, value, types[key]) for key, value in values.items()}
     config = RunConfig(
@@ -140,7 +144,9 @@ def build_config(*layers: dict[str, Any]) -> RunConfig:
         TrainingConfig(**{k: v for k, v in values.items() if k in training_types}),
         {name: values.get(name, p.default) for name, p in parameters.items()},
     )
+    require(config.data.k_core >= 1, "k_core", "at least 1", config.data.k_core)
     _check_training(config.training)
+    MODELS[model].check_arguments(**config.model_options)
     return config
 
 

@@ -9,5 +9,11 @@ class InputError(ValueError):
     """
 
 
+def require(condition: bool, argument: str, rule: str, received: object) -> None:
+    """Raises an `InputError` that names the argument, the rule and what was received."""
+    if not condition:
+        raise InputError(f"`{argument}` should be {rule}. Received: `{argument}` = {received!r}.")
+
+
 class NonFiniteLossError(ArithmeticError):
     """A term of the loss became NaN or infinite; the message names the step and the term."""

@@ -74,6 +74,11 @@ class PairOptimizer(keras.optimizers.Optimizer):
         """Main updates so far."""
         return self.main.iterations
 
+    def finalize_variable_values(self, var_list: Variables) -> None:
+        """Lets each overwrite its share with moving averages, where it keeps them."""
+        for optimizer, share in zip((self.main, self.meta), self.split(var_list), strict=True):
+            optimizer.finalize_variable_values(share)
+
     def get_config(self) -> dict[str, Any]:
         """Nests the configuration of both."""
         return {

@@ -79,6 +79,15 @@ def write_metrics(run: Path, report: dict[str, Any]) -> None:
     (run / METRICS).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
+def read_metrics(run: str | Path) -> dict[str, Any]:
+    """The report of a run; empty where training did not get that far."""
+    path = Path(run) / METRICS
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise InputError(f"`run` should hold a readable {METRICS}. Received: {path} ({error}).") from None
+
+
 def load_run(run: str | Path) -> Run:
     """Reads a run folder back.
 

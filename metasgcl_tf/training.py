@@ -49,7 +49,7 @@ def train(
     """
     run, console = Path(out), console or Console(quiet=True)
     run_folder.check_free(run, overwrite)
-    started = time.perf_counter()
+    started, provenance = time.perf_counter(), run_folder.provenance()
     log = load_log(config)
     split = leave_one_out(log)
     console.print(split.describe(), highlight=False, soft_wrap=True)
@@ -67,6 +67,7 @@ def train(
     if learns:
         fit(model, split, config, run, console)
         model = keras.models.load_model(run / run_folder.MODEL)
+        write_projector(run / run_folder.TENSORBOARD, model, log)
     else:
         model.compile()
         model.save(run / run_folder.MODEL)
@@ -76,7 +77,7 @@ def train(
         "dataset": config.data.data,
         "model": config.training.model,
         "seed": config.training.seed,
-        **run_folder.provenance(),
+        **provenance,
         "seconds": round(seconds, 1),
         "protocol": PROTOCOL,
         "parameters": model.count_params(),
@@ -86,7 +87,8 @@ def train(
         "test": evaluate(model, split, "test"),
         "baselines": baselines(split, config),
     }
-    if config.data.data == "synthetic":
+    # The generator's probabilities hold for its whole histories only.
+    if config.data.data == "synthetic" and not log.counts["dropped_by_k_core"]:
         report["best_possible"] = {part: best_possible(split, part) for part in ("valid", "test")}
     run_folder.write_metrics(run, report)
     return report
@@ -98,7 +100,8 @@ def load_log(config: RunConfig) -> InteractionLog:
     named = {"user": data.user_col, "item": data.item_col, "time": data.time_col, "rating": data.rating_col}
     given = {role: column for role, column in named.items() if column is not None}
     columns = Columns(**given) if given else None
-    return load(data.data, columns=columns, k_core=data.k_core, min_rating=data.min_rating)
+    kept = {"k_core": data.k_core, "min_rating": data.min_rating}
+    return load(data.data, columns=columns, manual_dir=data.manual_dir, **kept)
 
 
 def build_optimizer(config: RunConfig, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -141,7 +144,6 @@ def fit(model: SequentialRecommender, split: Split, config: RunConfig, run: Path
                 lines,
             ],
         )
-    write_projector(run / run_folder.TENSORBOARD, model, split.log)
 
 
 def write_projector(folder: Path, model: SequentialRecommender, log: InteractionLog) -> None:

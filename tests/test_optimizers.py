@@ -133,3 +133,17 @@ def test_callbacks_see_and_set_the_main_rate(resumed):
     )
     assert float(model.optimizer.main.learning_rate) == pytest.approx(0.025)
     assert float(model.optimizer.meta.learning_rate) == pytest.approx(0.01)
+
+
+def test_moving_averages_of_both_parts_reach_the_weights():
+    def averaging(rate):
+        return keras.optimizers.SGD(rate, use_ema=True, ema_momentum=0.5)
+
+    main, meta = keras.Variable([0.0], name="main"), keras.Variable([0.0], name="meta_log_variance")
+    optimizer = PairOptimizer(averaging(1.0), averaging(2.0))
+    optimizer.build([main, meta])
+    for _ in range(2):
+        optimizer.apply([np.ones(1), np.ones(1)], [main, meta])
+    optimizer.finalize_variable_values([main, meta])
+    # Weights -1, -2 and -2, -4; the average starts at the first weight and moves half way to the second.
+    assert (float(main[0]), float(meta[0])) == (-1.5, -3.0)

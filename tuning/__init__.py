@@ -1,1 +1,1 @@
-"""KerasTuner search spaces; the only importer of keras_tuner."""
+"""Where KerasTuner searches over alpha, beta, tau and d will live, the only importer of keras_tuner."""

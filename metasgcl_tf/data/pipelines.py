@@ -76,7 +76,7 @@ def epoch_plan(
     """Which samples form each batch of an epoch, a function of `(seed, epoch)` alone.
 
     Samples of one length bucket go together, so that little is padded; what is left over of a bucket is
-    batched with the next longer one, so only the last batch of all is smaller.
+    batched with the next longer one, so only one batch of the epoch is smaller.
 
     Returns:
         `[num_batches, batch_size]` int64 sample numbers, -1 where the smaller batch has none.

@@ -44,9 +44,9 @@ class Split:
         """The counts in one line for people."""
         counts = self.counts()
         dropped = {
-            "below_rating": "below the rating threshold",
+            "below_rating": "rows below the rating threshold",
             "duplicates_dropped": "duplicates (same user, item and time)",
-            "dropped_by_k_core": f"by the {counts.get('k_core')}-core",
+            "dropped_by_k_core": f"interactions outside the {counts.get('k_core')}-core",
         }
         notes = [f"; {counts[key]:,} {what} dropped" for key, what in dropped.items() if counts.get(key)]
         if few := counts["users_training_only"]:

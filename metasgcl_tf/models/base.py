@@ -3,30 +3,25 @@
 from typing import Any, ClassVar
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from metasgcl_tf import metrics
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import Split
-from metasgcl_tf.errors import InputError
+from metasgcl_tf.errors import require
 
 Tensor = Any
-
-
-def require(condition: bool, argument: str, rule: str, received: Any) -> None:
-    """Raises an `InputError` that names the argument, the rule and what was received."""
-    if not condition:
-        raise InputError(f"`{argument}` should be {rule}. Received: `{argument}` = {received!r}.")
 
 
 class SequentialRecommender(keras.Model):
     """Base class: a model that scores every item as the next of a sequence.
 
     A subclass implements `call(inputs, training) -> dict of tensors` with the same keys in both modes,
-    `compute_loss` and `score_items`; it names its data recipe as `training_recipe` and the metrics its
-    `train_step` reports as `loss_metrics`. `fit`, `evaluate`, early stopping, checkpoints and tuners then
-    share one full-ranking path: `evaluate` reports `hr@k`, `ndcg@k` and `mrr` with seen items masked, and
-    the same with the prefix `kept_` with seen items kept.
+    `compute_loss` and `score_items`. It names its data recipe as `training_recipe`, and in `loss_names` the
+    values that `compute_loss` hands to `report`: those that `fit` logs. `fit`, `evaluate`, early stopping,
+    checkpoints and tuners then share one full-ranking path: `evaluate` reports `hr@k`, `ndcg@k` and `mrr`
+    with seen items masked, and the same with the prefix `kept_` with seen items kept.
 
     Batches are `({"item_ids": [B, L], ...}, targets, weights)`, see `metasgcl_tf.data.pipelines`.
 
@@ -40,11 +35,12 @@ class SequentialRecommender(keras.Model):
     """
 
     training_recipe = staticmethod(pipelines.next_item)
+    title: ClassVar[str]  # in tables
     loss_names: ClassVar[tuple[str, ...]] = ("loss",)
 
     def __init__(self, num_items: int, max_length: int = 50, **kwargs: Any) -> None:
         require(num_items >= 1, "num_items", "at least 1", num_items)
-        require(max_length >= 1, "max_length", "at least 1", max_length)
+        SequentialRecommender.check_arguments(max_length=max_length)
         super().__init__(**kwargs)
         self.num_items, self.max_length = num_items, max_length
         self.loss_metrics = {name: keras.metrics.Mean(name=name) for name in self.loss_names}
@@ -52,6 +48,11 @@ class SequentialRecommender(keras.Model):
         self.rank_metrics = {
             name: keras.metrics.Mean(name=name) for name in (*names, *(f"kept_{name}" for name in names))
         }
+
+    @staticmethod
+    def check_arguments(**arguments: Any) -> None:
+        """Raises an `InputError` if the constructor would refuse these arguments (all but `num_items`)."""
+        require(arguments["max_length"] >= 1, "max_length", "at least 1", arguments["max_length"])
 
     def create_variables(self) -> None:
         """Creates every variable by one call; a subclass ends its `__init__` with it."""
@@ -64,7 +65,12 @@ class SequentialRecommender(keras.Model):
         """Compiles as Keras does and builds the optimizer, so that its state exists from the start.
 
         XLA is off unless asked for: it recompiles for every new batch shape.
+
+        Raises:
+            InputError: a loss or metrics are given; the models bring their own.
         """
+        for name in ("loss", "metrics", "weighted_metrics"):
+            require(kwargs.get(name) is None, name, "left out: the model brings its own", kwargs.get(name))
         super().compile(optimizer=keras.optimizers.get(optimizer), jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)
 
@@ -101,13 +107,31 @@ class SequentialRecommender(keras.Model):
         """
         require(1 <= k <= self.num_items, "k", f"between 1 and the number of items, {self.num_items}", k)
         item_ids = ops.cast(item_ids, "int32")
-        scores = self.score_items({"item_ids": item_ids[:, -self.max_length :]})
+        scores = self.score_items({"item_ids": item_ids})
         if exclude_seen:
             users = ops.broadcast_to(ops.arange(ops.shape(item_ids)[0])[:, None], ops.shape(item_ids))
             seen = ops.reshape(ops.stack([users, item_ids], axis=-1), (-1, 2))
             scores = ops.scatter_update(scores, seen, ops.full(ops.shape(seen)[:1], float("-inf")))
         scores, best = ops.top_k(scores, k)
         return best, scores
+
+    def report(self, **values: Tensor) -> None:
+        """Updates the running means of `loss_names`."""
+        for name, value in values.items():
+            self.loss_metrics[name].update_state(value)
+
+    def update(self, data: Any, optimizer: keras.optimizers.Optimizer, variables: list) -> None:
+        """One update of the given variables on `compute_loss`."""
+        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            outputs = self(inputs, training=True)
+            loss = self.compute_loss(inputs, targets, outputs, weights)
+        optimizer.apply(tape.gradient(loss, variables), variables)
+
+    def train_step(self, data: Any) -> dict[str, Tensor]:
+        """One batch; a model with more than one update has its own."""
+        self.update(data, self.optimizer, self.trainable_variables)
+        return {name: metric.result() for name, metric in self.loss_metrics.items()}
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """Ranks each target among all items and updates the ranking metrics of both protocols."""

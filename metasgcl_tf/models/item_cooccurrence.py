@@ -7,7 +7,8 @@ import numpy as np
 from keras import ops
 
 from metasgcl_tf.data.splitting import Split
-from metasgcl_tf.models.base import SequentialRecommender, Tensor, require
+from metasgcl_tf.errors import require
+from metasgcl_tf.models.base import SequentialRecommender, Tensor
 
 # Pairs held in memory before they are summed; keeps counting of long logs below a few GB.
 _PAIRS_AT_ONCE = 20_000_000
@@ -38,6 +39,8 @@ class ItemCooccurrence(SequentialRecommender):
         **kwargs: of `keras.Model`.
     """
 
+    title = "ItemCooccurrence"
+
     def __init__(
         self,
         num_items: int,
@@ -52,10 +55,7 @@ class ItemCooccurrence(SequentialRecommender):
         **kwargs: Any,
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
-        for name in ("max_distance", "recent_items"):
-            require(config[name] >= 1, name, "at least 1", config[name])
-        for name in ("distance_decay", "backward_weight", "recency_decay"):
-            require(0 <= config[name] <= 1, name, "between 0 and 1", config[name])
+        self.check_arguments(**config)
         super().__init__(num_items, max_length, **kwargs)
         self.config = config
         # C in compressed rows: the neighbours of item a are columns[row_begin[a] : row_begin[a + 1]].
@@ -65,6 +65,15 @@ class ItemCooccurrence(SequentialRecommender):
             name="item_counts", shape=(num_items + 1,), initializer="zeros", trainable=False
         )
         self.create_variables()
+
+    @staticmethod
+    def check_arguments(**arguments: Any) -> None:
+        """See the base class."""
+        SequentialRecommender.check_arguments(**arguments)
+        for name in ("max_distance", "recent_items"):
+            require(arguments[name] >= 1, name, "at least 1", arguments[name])
+        for name in ("distance_decay", "backward_weight", "recency_decay"):
+            require(0 <= arguments[name] <= 1, name, "between 0 and 1", arguments[name])
 
     def _set_table(self, row_begin: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
         self.row_begin = ops.convert_to_tensor(row_begin, "int32")
@@ -95,7 +104,8 @@ class ItemCooccurrence(SequentialRecommender):
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         """`scores` `[B, V + 1]`."""
-        recent = ops.cast(inputs["item_ids"], "int32")[:, -self.config["recent_items"] :]
+        looked_at = min(self.config["recent_items"], self.max_length)
+        recent = ops.cast(inputs["item_ids"], "int32")[:, -looked_at:]
         batch_size, count = ops.shape(recent)[0], ops.shape(recent)[1]
         steps_back = ops.cast(ops.arange(count - 1, -1, -1), "float32")
         popularity = ops.power(self.item_counts + 1.0, self.config["history_power"])

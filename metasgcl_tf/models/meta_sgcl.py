@@ -4,6 +4,7 @@
 arXiv 2310.13925; equation numbers are the paper's.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
@@ -11,10 +12,11 @@ import tensorflow as tf
 from keras import ops
 
 from metasgcl_tf import losses
+from metasgcl_tf.errors import require
 from metasgcl_tf.layers.embedding import ItemEmbedding
 from metasgcl_tf.layers.gaussian import GaussianHeads, GaussianSample
 from metasgcl_tf.layers.transformer import Transformer, visible_positions
-from metasgcl_tf.models.base import SequentialRecommender, Tensor, require
+from metasgcl_tf.models.base import SequentialRecommender, Tensor
 from metasgcl_tf.optimizers import PairOptimizer
 
 
@@ -59,6 +61,7 @@ class MetaSGCL(SequentialRecommender):
         InputError: an argument is outside what is said here.
     """
 
+    title = "Meta-SGCL"
     loss_names: ClassVar[tuple[str, ...]] = (
         "loss",
         "reconstruction_loss",
@@ -93,7 +96,7 @@ class MetaSGCL(SequentialRecommender):
         **kwargs: Any,
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
-        _check(**config)
+        self.check_arguments(**config)
         super().__init__(num_items, max_length, **kwargs)
         self.config = config
         self.hidden_dim = hidden_dim
@@ -118,6 +121,24 @@ class MetaSGCL(SequentialRecommender):
         self.decoder = Transformer(num_decoder_layers, name="decoder", **block)
         self.create_variables()
 
+    @staticmethod
+    def check_arguments(**arguments: Any) -> None:
+        """See the base class."""
+        SequentialRecommender.check_arguments(**arguments)
+
+        def check(rule: str, holds: Callable[[Any], bool], *names: str) -> None:
+            for name in names:
+                require(holds(arguments[name]), name, rule, arguments[name])
+
+        check("at least 1", lambda n: n >= 1, "hidden_dim", "num_heads", "num_layers", "num_decoder_layers")
+        heads = arguments["num_heads"]
+        check(f"a multiple of num_heads = {heads}", lambda n: n % heads == 0, "hidden_dim")
+        check("at least 0 and below 1", lambda x: 0 <= x < 1, "dropout")
+        check("0 or more", lambda x: x >= 0, "kl_weight", "contrastive_weight", "kl_warmup_steps")
+        check("above 0", lambda x: x > 0, "temperature")
+        check("'dot' or 'cosine'", lambda word: word in ("dot", "cosine"), "similarity")
+        check("'two_step' or 'joint'", lambda word: word in ("two_step", "joint"), "training")
+
     # ---- the model ----------------------------------------------------------------------------
 
     def encode(self, item_ids: Tensor, visible: Tensor, training: bool) -> Tensor:
@@ -128,13 +149,14 @@ class MetaSGCL(SequentialRecommender):
         """The latent Gaussians and the decoded states of both views at every position.
 
         Args:
-            inputs: `item_ids` `[B, L]` int, left padded with 0, newest last.
+            inputs: `item_ids` `[B, L]` int, left padded with 0, newest last; of longer windows than
+                `max_length` the newest items count.
             training: draw the views; otherwise both are the mean.
 
         Returns:
             `mean`, `log_variance`, `meta_log_variance`, `states` and `meta_states`, each `[B, L, D]`.
         """
-        item_ids = inputs["item_ids"]
+        item_ids = inputs["item_ids"][:, -self.max_length :]
         visible = visible_positions(item_ids)
         encoded = self.encode(item_ids, visible, training)
         mean, log_variance, meta_log_variance = self.heads(encoded)
@@ -217,10 +239,10 @@ class MetaSGCL(SequentialRecommender):
             + self.contrastive_weight * terms["contrastive_loss"]
             + sum(self.losses)
         )
-        self._report(loss, terms, kl_weight, newest, weights)
+        self._report_terms(loss, terms, kl_weight, newest, weights)
         return loss
 
-    def _report(
+    def _report_terms(
         self,
         loss: Tensor,
         terms: dict[str, Tensor],
@@ -241,8 +263,7 @@ class MetaSGCL(SequentialRecommender):
             "mean_sigma": mean_sigma(newest["log_variance"]),
             "mean_meta_sigma": mean_sigma(newest["meta_log_variance"]),
         }
-        for name, value in values.items():
-            self.loss_metrics[name].update_state(value)
+        self.report(**values)
 
     # ---- the update ---------------------------------------------------------------------------
 
@@ -254,6 +275,10 @@ class MetaSGCL(SequentialRecommender):
                 gets a second one of the same configuration.
             **kwargs: of `keras.Model.compile`.
         """
+        # Keras would wrap the pair in a loss scaler that knows nothing of its parts; bfloat16 needs none.
+        policy = self.dtype_policy.name
+        fits = policy != "mixed_float16" or not self.two_step
+        require(fits, "dtype_policy", "mixed_bfloat16 or float32 in two-step training", policy)
         optimizer = keras.optimizers.get(optimizer)
         if self.two_step and not isinstance(optimizer, PairOptimizer):
             optimizer = PairOptimizer(optimizer, type(optimizer).from_config(optimizer.get_config()))
@@ -261,22 +286,16 @@ class MetaSGCL(SequentialRecommender):
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """One batch: the main update and, in two-step training, the meta encoder's after it."""
-        inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
-        optimizer, variables = self.optimizer, self.trainable_variables
-        if self.two_step:
-            optimizer = self.optimizer.main
-            variables, meta_variables = self.optimizer.split(variables)
+        if not self.two_step:
+            return super().train_step(data)
+        variables, meta_variables = self.optimizer.split(self.trainable_variables)
+        self.update(data, self.optimizer.main, variables)
 
-        with tf.GradientTape() as tape:
-            outputs = self(inputs, training=True)
-            loss = self.compute_loss(inputs, targets, outputs, weights)
-        optimizer.apply(tape.gradient(loss, variables), variables)
-
-        if self.two_step:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch([v.value for v in meta_variables])
-                loss = self.meta_loss(inputs["item_ids"])
-            self.optimizer.meta.apply(tape.gradient(loss, meta_variables), meta_variables)
+        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([v.value for v in meta_variables])
+            loss = self.meta_loss(inputs["item_ids"])
+        self.optimizer.meta.apply(tape.gradient(loss, meta_variables), meta_variables)
         return {name: metric.result() for name, metric in self.loss_metrics.items()}
 
     def meta_loss(self, item_ids: Tensor) -> Tensor:
@@ -287,30 +306,3 @@ class MetaSGCL(SequentialRecommender):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return super().get_config() | self.config
-
-
-def _check(
-    hidden_dim: int,
-    num_layers: int,
-    num_heads: int,
-    dropout: float,
-    num_decoder_layers: int,
-    kl_weight: float,
-    kl_warmup_steps: int,
-    contrastive_weight: float,
-    temperature: float,
-    similarity: str,
-    training: str,
-    **_: Any,
-) -> None:
-    counts = {"hidden_dim": hidden_dim, "num_heads": num_heads, "num_layers": num_layers}
-    for name, value in (counts | {"num_decoder_layers": num_decoder_layers}).items():
-        require(value >= 1, name, "at least 1", value)
-    require(hidden_dim % num_heads == 0, "hidden_dim", f"a multiple of num_heads = {num_heads}", hidden_dim)
-    require(0 <= dropout < 1, "dropout", "at least 0 and below 1", dropout)
-    weights = {"kl_weight": kl_weight, "contrastive_weight": contrastive_weight}
-    for name, value in (weights | {"kl_warmup_steps": kl_warmup_steps}).items():
-        require(value >= 0, name, "0 or more", value)
-    require(temperature > 0, "temperature", "above 0", temperature)
-    require(similarity in ("dot", "cosine"), "similarity", "'dot' or 'cosine'", similarity)
-    require(training in ("two_step", "joint"), "training", "'two_step' or 'joint'", training)

@@ -20,6 +20,8 @@ class Pop(SequentialRecommender):
         **kwargs: of `keras.Model`.
     """
 
+    title = "Pop"
+
     def __init__(self, num_items: int, max_length: int = 50, **kwargs: Any) -> None:
         super().__init__(num_items, max_length, **kwargs)
         self.item_counts = self.add_weight(

@@ -91,15 +91,14 @@ class EpochLines(keras.callbacks.Callback):
         super().__init__()
         self.console = console
         self.best = -math.inf
-        self.bar: Progress | None = None
+        self.bar = Progress(disable=True)
 
     def __enter__(self) -> "EpochLines":
         return self
 
     def __exit__(self, *_: object) -> None:
         """Gives the terminal its cursor back, however training ended."""
-        if self.bar is not None:
-            self.bar.stop()
+        self.bar.stop()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Starts the bar."""

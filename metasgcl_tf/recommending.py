@@ -97,7 +97,7 @@ def read_titles(path: str | os.PathLike) -> dict[str, str]:
     separator = "\t" if Path(path).suffix == ".tsv" else ","
     try:
         frame = pl.read_csv(
-            path, separator=separator, infer_schema=False, quote_char=None if separator == "\t" else '"'
+            Path(path), separator=separator, infer_schema=False, quote_char=None if separator == "\t" else '"'
         )
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).splitlines()[0]
@@ -141,7 +141,8 @@ def write_recommendations(
 
 def _known_items(log: InteractionLog, histories: Iterable[Sequence[Any]]) -> list[np.ndarray]:
     """Item indices of each history, without items the log does not have; warns of what that loses."""
-    known, unknown = [], {}
+    known: list[np.ndarray] = []
+    unknown: dict[str, None] = {}  # a set that keeps the order
     for items in histories:
         indices = log.item_indices(items)
         known.append(indices[indices > 0])

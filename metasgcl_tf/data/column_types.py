@@ -35,7 +35,7 @@ def typed_columns(
             continue
         values, wrong, rule = convert(frame[role], text)
         if wrong.any():
-            at = wrong.arg_max()
+            at = wrong.arg_true()[0]
             received = f"{frame[role][at]!r:.60} in {unit} {places[at]}"
             raise InputError(f"{source}: {role} must be {rule}. Received: {received}.")
         typed.append(values.alias(role))

@@ -39,8 +39,8 @@ def find_columns(path: Path, names: Sequence[str], columns: Columns | None) -> d
     """
     chosen = dataclasses.asdict(columns or Columns())
     free = [name for name in names if name not in chosen.values()]
-    found = {role: _usual_column(path, free, role) if name is None else name for role, name in chosen.items()}
-    found = {role: name for role, name in found.items() if name is not None}
+    usual = {role: _usual_column(path, free, role) for role, name in chosen.items() if name is None}
+    found = {role: name for role, name in (chosen | usual).items() if name is not None}
     for role in ("user", "item", *found):
         if found.get(role) not in names:
             what = f"no column {found[role]!r}" if role in found else "no column with a usual name"

@@ -194,9 +194,9 @@ class MetaSGCL(SequentialRecommender):
 
     def compute_loss(
         self,
-        x: dict[str, Tensor] | None = None,
+        x: Any = None,
         y: Tensor = None,
-        y_pred: dict[str, Tensor] | None = None,
+        y_pred: Any = None,
         sample_weight: Tensor = None,
         training: bool = True,
     ) -> Tensor:

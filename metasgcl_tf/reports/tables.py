@@ -1,5 +1,6 @@
 """Terminal tables: what a run achieved, what it recommends."""
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -17,9 +18,7 @@ def results_table(report: dict[str, Any]) -> Table:
     Where the best possible ranking is known, it is the last row and each NDCG@10 shows its share of it.
     """
     best = report.get("best_possible", {}).get("test")
-    table = Table(
-        title=f"Test on {escape(report['dataset'])}: the last item of each user, ranked among all items"
-    )
+    table = Table(title=f"Test on {escape(Path(report['dataset']).name)}, ranked among all items")
     table.add_column("model", no_wrap=True)
     table.add_column("seen", no_wrap=True)
     for name in SHOWN:

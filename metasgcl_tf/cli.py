@@ -141,13 +141,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("ignore", "You are using a softmax over axis")
             warnings.simplefilter("ignore", DeprecationWarning)
             COMMANDS[arguments.command](arguments)
-    except (InputError, NonFiniteLossError) as error:
-        say("error", error)
-        return 2
     except KeyboardInterrupt:
         say("error", "interrupted")
         return 130
-    except OSError as error:
+    except (InputError, NonFiniteLossError, OSError) as error:
         say("error", error)
         return 2
     return 0

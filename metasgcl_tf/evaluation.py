@@ -9,6 +9,7 @@ from keras import ops
 from metasgcl_tf import metrics
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import Part, Split
+from metasgcl_tf.datasets import synthetic
 from metasgcl_tf.models import SequentialRecommender
 
 PROTOCOL = (
@@ -27,8 +28,7 @@ def evaluate(model: SequentialRecommender, split: Split, part: Part) -> Report:
     """
     batches = pipelines.ranking(split, part, max_length=model.max_length)
     values = model.evaluate(batches, verbose=0, return_dict=True)
-    masked = {name: value for name, value in values.items() if not name.startswith("kept_")}
-    return {"masked": masked, "kept": {name: values[f"kept_{name}"] for name in masked}}
+    return _by_protocol(values)
 
 
 def evaluate_scores(
@@ -42,22 +42,23 @@ def evaluate_scores(
         part: `"valid"` or `"test"`.
     """
     longest = int(np.diff(split.log.offsets).max())
-    sums: dict[str, dict[str, float]] = {"masked": {}, "kept": {}}
+    means: dict[str, float] = {}
     for inputs, targets in pipelines.ranking(split, part, max_length=longest):
         histories = [row[row > 0] for row in inputs["item_ids"].numpy()]
         scores = np.pad(score_histories(histories), [(0, 0), (1, 0)], constant_values=-np.inf)
-        ranks = metrics.target_ranks(ops.convert_to_tensor(scores), targets, inputs["seen"])
-        for protocol, protocol_ranks in zip(("masked", "kept"), ranks, strict=True):
-            for name, values in metrics.ranking_metrics(protocol_ranks).items():
-                total = sums[protocol].get(name, 0.0)
-                sums[protocol][name] = total + float(ops.sum(values)) / len(split.evaluated)
-    return sums
+        batch = metrics.both_protocols(ops.convert_to_tensor(scores), targets, inputs["seen"])
+        for name, values in batch.items():
+            means[name] = means.get(name, 0.0) + float(ops.sum(values)) / len(split.evaluated)
+    return _by_protocol(means)
+
+
+def _by_protocol(values: dict[str, float]) -> Report:
+    masked = {name: value for name, value in values.items() if not name.startswith("kept_")}
+    return {"masked": masked, "kept": {name: values[f"kept_{name}"] for name in masked}}
 
 
 def best_possible(split: Split, part: Part) -> Report:
     """How well the synthetic log can be ranked at all: by the exact probabilities of its generator."""
-    from metasgcl_tf.datasets import synthetic
-
     items = split.log.items.to_list()
 
     def score_histories(histories: list[np.ndarray]) -> np.ndarray:

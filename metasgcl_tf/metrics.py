@@ -56,6 +56,15 @@ def reciprocal_rank(ranks: Tensor) -> Tensor:
     return 1.0 / ops.cast(ranks, "float32")
 
 
+def both_protocols(scores: Tensor, targets: Tensor, seen: Tensor) -> dict[str, Tensor]:
+    """Every reported metric with seen items masked and, under the prefix `kept_`, with seen items kept.
+
+    Arguments as in `target_ranks`; each value is `[B]` float32.
+    """
+    masked, kept = map(ranking_metrics, target_ranks(scores, targets, seen))
+    return masked | {f"kept_{name}": value for name, value in kept.items()}
+
+
 def ranking_metrics(ranks: Tensor) -> dict[str, Tensor]:
     """Every reported metric of the given ranks, by name; each `[B]` float32."""
     values = {f"hr@{k}": hit_rate(ranks, k) for k in CUTOFFS}

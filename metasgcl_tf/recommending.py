@@ -42,13 +42,13 @@ def recommend(
     names, known = list(histories), _known_items(run.log, histories.values())
     if not names:
         raise InputError("`histories` should hold at least one history. Received: none.")
-    popular = Pop(run.log.num_items)
-    popular.adapt(leave_one_out(run.log))
+    answered = [(run.model, [row for row, items in enumerate(known) if len(items)])]
+    if empty := [row for row, items in enumerate(known) if not len(items)]:
+        popular = Pop(run.log.num_items)
+        popular.adapt(leave_one_out(run.log))
+        answered.append((popular, empty))
     frames = []
-    for model, rows in (
-        (run.model, [row for row, items in enumerate(known) if len(items)]),
-        (popular, [row for row, items in enumerate(known) if not len(items)]),
-    ):
+    for model, rows in answered:
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
             best, scores = model.recommend(_left_padded([known[row] for row in batch]), k, exclude_seen)

@@ -43,6 +43,7 @@ class SequentialRecommender(keras.Model):
         SequentialRecommender.check_arguments(max_length=max_length)
         super().__init__(**kwargs)
         self.num_items, self.max_length = num_items, max_length
+        self.config = {"num_items": num_items, "max_length": max_length}
         self.loss_metrics = {name: keras.metrics.Mean(name=name) for name in self.loss_names}
         names = metrics.ranking_metrics(ops.ones((1,), "int32"))
         self.rank_metrics = {
@@ -120,28 +121,30 @@ class SequentialRecommender(keras.Model):
         for name, value in values.items():
             self.loss_metrics[name].update_state(value)
 
-    def update(self, data: Any, optimizer: keras.optimizers.Optimizer, variables: list) -> None:
-        """One update of the given variables on `compute_loss`."""
+    def update(self, data: Any, optimizer: keras.optimizers.Optimizer, variables: list) -> dict[str, Tensor]:
+        """One update of the given variables on `compute_loss`; returns the running means of `loss_names`."""
         inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
             outputs = self(inputs, training=True)
             loss = self.compute_loss(inputs, targets, outputs, weights)
         optimizer.apply(tape.gradient(loss, variables), variables)
+        return {name: metric.result() for name, metric in self.loss_metrics.items()}
 
     def train_step(self, data: Any) -> dict[str, Tensor]:
         """One batch; a model with more than one update has its own."""
-        self.update(data, self.optimizer, self.trainable_variables)
-        return {name: metric.result() for name, metric in self.loss_metrics.items()}
+        return self.update(data, self.optimizer, self.trainable_variables)
 
     def test_step(self, data: Any) -> dict[str, Tensor]:
         """Ranks each target among all items and updates the ranking metrics of both protocols."""
         inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
-        masked, kept = metrics.target_ranks(self.score_items(inputs), targets, inputs["seen"])
-        values = metrics.ranking_metrics(masked)
-        values |= {f"kept_{name}": value for name, value in metrics.ranking_metrics(kept).items()}
+        values = metrics.both_protocols(self.score_items(inputs), targets, inputs["seen"])
         for name, value in values.items():
             self.rank_metrics[name].update_state(value)
         return {name: metric.result() for name, metric in self.rank_metrics.items()}
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, in `config`; a subclass with more of them sets it anew."""
+        return super().get_config() | self.config
 
     def predict_step(self, data: Any) -> Tensor:
         """`predict` returns the scores of every item, `[N, V + 1]`."""

@@ -141,10 +141,6 @@ class ItemCooccurrence(SequentialRecommender):
         super().load_own_variables({name: store[name] for name in store.keys() - table.keys()})
         self._set_table(**table)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return super().get_config() | self.config
-
 
 def _pair_keys(first: np.ndarray, second: np.ndarray, num_items: int) -> np.ndarray:
     """One int64 for each ordered pair of items."""

@@ -101,11 +101,8 @@ class MetaSGCL(SequentialRecommender):
         self.config = config
         self.hidden_dim = hidden_dim
         self.kl_weight, self.kl_warmup_steps = kl_weight, kl_warmup_steps
-        self.contrastive_weight, self.temperature, self.similarity = (
-            contrastive_weight,
-            temperature,
-            similarity,
-        )
+        self.contrastive_weight = contrastive_weight
+        self.temperature, self.similarity = temperature, similarity
         self.two_step = training == "two_step"
         block = {
             "num_heads": num_heads,
@@ -218,11 +215,8 @@ class MetaSGCL(SequentialRecommender):
             return ops.sum(weights * per_target)
 
         # Both views go through the catalogue in one pass.
-        both_states, both_targets = (
-            ops.concatenate([newest["states"], newest["meta_states"]]),
-            ops.tile(y, (2, 1)),
-        )
-        both = losses.softmax_cross_entropy(both_states, self.embedding.item_table, both_targets)
+        both_states = ops.concatenate([newest["states"], newest["meta_states"]])
+        both = losses.softmax_cross_entropy(both_states, self.embedding.item_table, ops.tile(y, (2, 1)))
         reconstruction, meta_reconstruction = ops.split(both, 2)
         kl_weight = self.current_kl_weight()
         terms = {
@@ -289,20 +283,16 @@ class MetaSGCL(SequentialRecommender):
         if not self.two_step:
             return super().train_step(data)
         variables, meta_variables = self.optimizer.split(self.trainable_variables)
-        self.update(data, self.optimizer.main, variables)
+        logs = self.update(data, self.optimizer.main, variables)
 
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([v.value for v in meta_variables])
             loss = self.meta_loss(inputs["item_ids"])
         self.optimizer.meta.apply(tape.gradient(loss, meta_variables), meta_variables)
-        return {name: metric.result() for name, metric in self.loss_metrics.items()}
+        return logs
 
     def meta_loss(self, item_ids: Tensor) -> Tensor:
         """What step 2 minimises: the contrastive loss of the batch, encoded again."""
         outputs = self({"item_ids": item_ids}, training=True)
         return self.contrast(outputs["states"], outputs["meta_states"])
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return super().get_config() | self.config

@@ -41,7 +41,3 @@ class Pop(SequentialRecommender):
     def score_items(self, inputs: dict[str, Tensor]) -> Tensor:
         """See the base class."""
         return self(inputs)["scores"]
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return super().get_config() | {"num_items": self.num_items, "max_length": self.max_length}

@@ -22,6 +22,7 @@ PACKAGES = {
 # TFDS imports importlib_resources without declaring it.
 TFDS = ["tensorflow-datasets>=4.9.10", "importlib_resources"]
 TUNING = ["keras-tuner[bayesian]>=1.4.8"]
+JAX = ["jax>=0.5"]
 
 setup(
     name="metasgcl-tf",
@@ -49,7 +50,19 @@ setup(
     extras_require={
         "datasets": TFDS,
         "tuning": TUNING,
-        "dev": [*TFDS, *TUNING, "pytest", "ruff", "dill", "keras-rs", "setuptools>=64", "wheel"],
+        "jax": JAX,
+        "dev": [
+            *TFDS,
+            *TUNING,
+            *JAX,
+            "matplotlib",
+            "pytest",
+            "ruff",
+            "dill",
+            "keras-rs",
+            "setuptools>=64",
+            "wheel",
+        ],
     },
     entry_points={"console_scripts": ["metasgcl = metasgcl_tf.cli:main"]},
 )

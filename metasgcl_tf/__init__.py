@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from metasgcl_tf.models import ItemCooccurrence as ItemCooccurrence
     from metasgcl_tf.models import MetaSGCL as MetaSGCL
     from metasgcl_tf.models import Pop as Pop
+    from metasgcl_tf.models import SASRec as SASRec
     from metasgcl_tf.optimizers import PairOptimizer as PairOptimizer
+    from metasgcl_tf.optimizers import RowWiseAdam as RowWiseAdam
 
 __version__ = "0.1.0"
 
@@ -22,6 +24,8 @@ _HOMES = {
     "MetaSGCL": "metasgcl_tf.models",
     "PairOptimizer": "metasgcl_tf.optimizers",
     "Pop": "metasgcl_tf.models",
+    "RowWiseAdam": "metasgcl_tf.optimizers",
+    "SASRec": "metasgcl_tf.models",
     "every_prefix": "metasgcl_tf.data.pipelines",
     "leave_one_out": "metasgcl_tf.data.splitting",
     "load": "metasgcl_tf.datasets",

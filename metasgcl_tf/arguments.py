@@ -26,10 +26,13 @@ settings (for --set and the file of --config):
   the options above, with _ for -: data user_col item_col time_col rating_col
     manual_dir min_rating k_core preset model max_length epochs seed
   training: patience batch_size learning_rate meta_learning_rate cosine_decay
-    every_prefix
+    every_prefix mixed_precision
   meta_sgcl: hidden_dim num_layers num_heads dropout norm_first
     learned_positions num_decoder_layers residual_mean kl_weight
     kl_warmup_steps contrastive_weight temperature similarity training
+    item_loss num_negatives negative_sampling
+  sasrec: hidden_dim num_layers num_heads dropout norm_first
+    learned_positions item_loss num_negatives negative_sampling
   item_cooccurrence: max_distance distance_decay backward_weight recent_items
     recency_decay history_power target_power
 """

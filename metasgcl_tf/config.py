@@ -53,6 +53,7 @@ class TrainingConfig:
         meta_learning_rate: of the meta encoder's own Adam, in two-step training.
         cosine_decay: let both learning rates fall to 1 % along a cosine over `epochs`.
         every_prefix: one sample for every prefix instead of all positions of one causal pass.
+        mixed_precision: compute in bfloat16 and keep the weights in float32, for GPUs.
     """
 
     model: str = "meta_sgcl"
@@ -64,6 +65,7 @@ class TrainingConfig:
     meta_learning_rate: float = 0.001
     cosine_decay: bool = False
     every_prefix: bool = False
+    mixed_precision: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,8 +32,9 @@ def target_ranks(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor,
     target_scores = ops.take_along_axis(scores, targets, axis=1)
     # A rival is whatever is not worse. Worse items are counted, because every comparison with NaN is false;
     # negating it would not do: TensorFlow's graph optimizer turns `not a < b` into `a >= b`.
-    worse = ops.less(scores[:, 1:], target_scores)
-    kept = ops.shape(worse)[1] - ops.sum(ops.cast(worse, "int32"), axis=1)  # with the target: 1 is best
+    worse = ops.less(scores, target_scores)
+    num_worse = ops.sum(ops.cast(worse, "int32"), axis=1) - ops.cast(worse[:, 0], "int32")
+    kept = ops.shape(scores)[1] - 1 - num_worse  # with the target: 1 is best
     rival = ops.logical_and(ops.not_equal(seen, 0), ops.not_equal(seen, targets))
     worse = ops.less(ops.take_along_axis(scores, seen, axis=1), target_scores)
     seen_rivals = ops.cast(rival, "int32") - ops.cast(ops.logical_and(rival, worse), "int32")

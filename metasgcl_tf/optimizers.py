@@ -4,8 +4,35 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras import ops
+
+from metasgcl_tf import backend
 
 Variables = Sequence[keras.Variable]
+
+
+@keras.saving.register_keras_serializable(package="metasgcl_tf")
+class RowWiseAdam(keras.optimizers.Adam):
+    """Adam that updates only the rows of an embedding table that a batch touched.
+
+    The moments of the other rows stay as they are ("lazy" Adam) until they are touched again, so that a step
+    costs what the batch needs, not what the table holds. Variables with a dense gradient are updated as by
+    Keras' Adam, in one fused operation each. On JAX, whose gradients are all dense, it is Keras' Adam.
+
+    Arguments as of `keras.optimizers.Adam`.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Updates one variable."""
+        if backend.NAME != "tensorflow" or self.amsgrad:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        index = self._get_variable_index(variable)
+        moments = self._momentums[index].value, self._velocities[index].value
+        step = ops.cast(self.iterations + 1, variable.dtype)
+        powers = [ops.power(ops.cast(beta, variable.dtype), step) for beta in (self.beta_1, self.beta_2)]
+        rates = ops.cast(learning_rate, variable.dtype), self.beta_1, self.beta_2, self.epsilon
+        backend.apply_adam(variable, *moments, gradient, *powers, *rates)
 
 
 @keras.saving.register_keras_serializable(package="metasgcl_tf")

@@ -1,6 +1,8 @@
 """The main path: from an interaction log to a trained model, its numbers and a run folder."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from metasgcl_tf.datasets import load
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.evaluation import PROTOCOL, best_possible, evaluate
 from metasgcl_tf.models import MODELS, SequentialRecommender
-from metasgcl_tf.optimizers import PairOptimizer
+from metasgcl_tf.optimizers import PairOptimizer, RowWiseAdam
 from metasgcl_tf.presets import preset_values
 
 BASELINES = ("pop", "item_cooccurrence")
@@ -55,7 +57,8 @@ def train(
     console.print(split.describe(), highlight=False, soft_wrap=True)
 
     keras.utils.set_random_seed(config.training.seed)
-    model = MODELS[config.training.model](log.num_items, **config.model_options)
+    with computing_in("mixed_bfloat16" if config.training.mixed_precision else "float32"):
+        model = MODELS[config.training.model](log.num_items, **config.model_options)
     model.adapt(split)
     learns = bool(model.trainable_variables)
     if learns and not len(split.training_pairs(1)[0]):
@@ -94,6 +97,17 @@ def train(
     return report
 
 
+@contextlib.contextmanager
+def computing_in(dtype_policy: str) -> Iterator[None]:
+    """Layers made within compute by this policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype_policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def load_log(config: RunConfig) -> InteractionLog:
     """The log that the configuration names."""
     data = config.data
@@ -105,14 +119,17 @@ def load_log(config: RunConfig) -> InteractionLog:
 
 
 def build_optimizer(config: RunConfig, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """Adam, or a pair of them for a two-step update, at constant rates or rates that fall along a cosine."""
+    """Adam, or a pair of them for a two-step update, at constant rates or rates that fall along a cosine.
+
+    It updates the embedding table row by row where the loss reads only some rows of it.
+    """
     training = config.training
 
     def adam(rate: float) -> keras.optimizers.Optimizer:
         if not training.cosine_decay:
-            return keras.optimizers.Adam(rate)
+            return RowWiseAdam(rate)
         steps = steps_per_epoch * training.epochs
-        return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01))
+        return RowWiseAdam(keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01))
 
     main = adam(training.learning_rate)
     if config.model_options.get("training") != "two_step":

@@ -1,41 +1,60 @@
 """The losses against their plain forms, closed forms and loops."""
 
+import functools
 import math
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from metasgcl_tf.losses import gaussian_kl, info_nce, softmax_cross_entropy
+from metasgcl_tf import losses
+from metasgcl_tf.losses import gaussian_kl, gbce, info_nce, sampled_softmax, softmax_cross_entropy
 
 # ---- softmax_cross_entropy ----------------------------------------------------------------------
 
-
-def plain_cross_entropy(states, table, targets):
-    logits = tf.einsum("...d,vd->...v", states, table)
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(targets - 1, 0), logits)
+BLOCK = 512  # positions scored together where the catalogue is small
 
 
-def loss_and_gradients(loss, states, table, targets, weights):
+@pytest.fixture(params=[False, True], ids=["dynamic shapes", "static shapes"])
+def cross_entropy(request):
+    return functools.partial(softmax_cross_entropy, static_shapes=request.param)
+
+
+def plain_cross_entropy(states, table, targets, weights):
+    logits = tf.einsum("...d,vd->...v", states, table[1:])
+    terms = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(targets - 1, 0), logits)
+    terms = tf.where(targets > 0, tf.cast(weights, terms.dtype) * terms, 0)
+    return tf.reduce_sum(terms), terms
+
+
+def loss_and_gradients(loss, states, table, targets, weights, minimise=lambda total, terms: total):
+    """The sum, its terms and what minimising them does to states and table."""
     states, table = tf.constant(states), tf.constant(table)
     with tf.GradientTape() as tape:
         tape.watch([states, table])
-        values = loss(states, table, tf.constant(targets))
-        total = tf.reduce_sum(tf.cast(weights, values.dtype) * values)
-    return [values.numpy(), *(g.numpy() for g in tape.gradient(total, [states, table]))]
+        total, terms = loss(states, table, tf.constant(targets), tf.constant(weights))
+        minimised = minimise(total, terms)
+    gradients = tape.gradient(minimised, [states, table], unconnected_gradients="zero")
+    return [total.numpy(), terms.numpy(), *(g.numpy() for g in gradients)]
 
 
 def example(rng, targets):
     targets = np.asarray(targets, np.int32)
     states = rng.normal(size=(*targets.shape, 4))
-    return states, rng.normal(size=(7, 4)), targets, rng.uniform(0.1, 2, targets.shape) * (targets > 0)
+    return states, rng.normal(size=(8, 4)), targets, rng.uniform(0.1, 2, targets.shape)
 
 
-def test_cross_entropy_by_hand():
-    # Logits 0 and log 3: probabilities 1/4 and 3/4.
-    table = np.array([[0.0], [math.log(3)]], np.float32)
-    loss = softmax_cross_entropy(tf.ones((1, 2, 1)), tf.constant(table), tf.constant([[1, 2]]))
-    np.testing.assert_allclose(loss, [[math.log(4), math.log(4 / 3)]], rtol=1e-6)
+def float32(*arrays):
+    return [x.astype(np.float32) for x in arrays]
+
+
+def test_cross_entropy_by_hand(cross_entropy):
+    # Logits 0 and log 3 of items 1 and 2: probabilities 1/4 and 3/4.
+    table = np.array([[9.0], [0.0], [math.log(3)]], np.float32)
+    total, terms = cross_entropy(tf.ones((1, 3, 1)), tf.constant(table), [[1, 2, 0]], [[1.0, 0.5, 7.0]])
+    np.testing.assert_allclose(terms, [[math.log(4), 0.5 * math.log(4 / 3), 0]], rtol=1e-6)
+    np.testing.assert_allclose(total, math.log(4) + 0.5 * math.log(4 / 3), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -43,62 +62,309 @@ def test_cross_entropy_by_hand():
     [
         pytest.param([1, 7, 3], id="first and last item"),
         pytest.param([[2, 2, 2], [2, 5, 2]], id="repeated targets"),
-        pytest.param([[0, 0, 4], [0, 1, 1]], id="padding of weight 0"),
+        pytest.param([[0, 0, 4], [0, 1, 1]], id="padding"),
+        pytest.param([[[3], [0]], [[3], [6]]], id="three axes"),
     ],
 )
-def test_cross_entropy_and_both_gradients_equal_the_plain_form(targets):
+def test_cross_entropy_and_both_gradients_equal_the_plain_form(cross_entropy, targets):
     states, table, targets, weights = example(np.random.default_rng(0), targets)
-    ours = loss_and_gradients(
-        softmax_cross_entropy, states.astype(np.float32), table.astype(np.float32), targets, weights
-    )
+    ours = loss_and_gradients(cross_entropy, *float32(states, table), targets, weights)
     plain = loss_and_gradients(plain_cross_entropy, states, table, targets, weights)  # in float64
     for value, expected in zip(ours, plain, strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
-    assert np.any(plain[1]) and np.any(plain[2])
+    assert np.any(plain[2]) and np.any(plain[3])
 
 
-def test_a_padding_target_of_weight_0_moves_nothing():
-    states, table, _, _ = example(np.random.default_rng(1), [0, 0])
-    _, d_states, d_table = loss_and_gradients(softmax_cross_entropy, states, table, [0, 0], [0.0, 0.0])
-    assert not d_states.any() and not d_table.any()
+def many_positions(rng, counted, positions=1_200, num_items=40):
+    """Targets in random places; of the others half are padding and half have weight 0."""
+    states, table = rng.normal(size=(positions, 4)), rng.normal(size=(num_items + 1, 4))
+    targets = rng.integers(1, num_items + 1, positions).astype(np.int32)
+    weights = rng.uniform(0.1, 2, positions)
+    places = rng.permutation(positions)
+    targets[places[counted::2]] = 0
+    weights[places[counted + 1 :: 2]] = 0
+    assert np.count_nonzero(weights * targets) == counted
+    return states, table, targets, weights
 
 
-def test_huge_logits_stay_finite():
-    states, table = np.array([[100.0], [100.0]], np.float32), np.array([[100.0], [-100.0]], np.float32)
-    loss, d_states, d_table = loss_and_gradients(softmax_cross_entropy, states, table, [1, 2], [1.0, 1.0])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("counted", [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 1_100, 1_200])
+def test_many_positions_go_block_by_block_to_the_same_loss_and_gradients(cross_entropy, counted, dtype):
+    states, table, targets, weights = many_positions(np.random.default_rng(counted), counted)
+    states, table = tf.cast(states, dtype), tf.cast(table, dtype)
+    ours = loss_and_gradients(cross_entropy, states, table, targets, weights)
+    plain = loss_and_gradients(
+        plain_cross_entropy, *(tf.cast(x, tf.float64) for x in (states, table)), targets, weights
+    )
+    for value, expected in zip(ours[:2], plain[:2], strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+    precision = {"rtol": 0.01, "atol": 0.01} if dtype == "bfloat16" else {"rtol": 1e-4, "atol": 1e-5}
+    for gradient, expected in zip(ours[2:], plain[2:], strict=True):
+        assert gradient.dtype == dtype
+        np.testing.assert_allclose(gradient.astype(np.float64), expected, **precision)
+    assert not np.any(ours[2][targets * weights == 0])
+
+
+def test_blocks_of_a_large_catalogue_are_smaller_and_give_the_same(cross_entropy, monkeypatch):
+    rows_of_blocks, one_block = [], losses._block_cross_entropy
+
+    def watched(states, *rest):
+        rows_of_blocks.append(len(states))
+        return one_block(states, *rest)
+
+    monkeypatch.setattr(losses, "_block_cross_entropy", watched)
+    rng = np.random.default_rng(5)
+    num_items = 2**25 // 100  # 100 rows of scores are 128 MB
+    states, table, targets, weights = many_positions(rng, 130, positions=150, num_items=num_items)
+    states, table = states[:, :2], 0.1 * table[:, :2]
+    ours = loss_and_gradients(cross_entropy, *float32(states, table), targets, weights)
+    assert len(rows_of_blocks) == 2 and max(rows_of_blocks) in (99, 100)
+    used = np.unique(np.append(targets, 0))  # float64 scores of all of them would take long
+    scores = states @ table[1:].T
+    terms = np.log(np.exp(scores).sum(1)) - (states * table[targets]).sum(1)
+    terms = np.where(targets > 0, weights * terms, 0)
+    np.testing.assert_allclose(ours[1], terms, rtol=1e-5, atol=1e-6)
+    assert np.abs(ours[3][used]).max() > 1e-2 and not ours[3][0].any()
+
+
+def test_padding_moves_nothing_whatever_it_holds(cross_entropy):
+    states, table, targets, weights = example(np.random.default_rng(1), [[0, 0, 4], [0, 7, 1]])
+    states, table, weights = float32(states, table, weights)
+    clean = loss_and_gradients(cross_entropy, states, table, targets, weights)
+    assert not clean[2][targets == 0].any() and not clean[3][0].any()
+    table[0] = np.nan
+    states[targets == 0] = 1e30
+    weights[targets == 0] = -5.0
+    for value, expected in zip(
+        loss_and_gradients(cross_entropy, states, table, targets, weights), clean, strict=True
+    ):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_without_any_weight_the_loss_is_0_and_moves_nothing(cross_entropy):
+    states, table, some_targets, some_weights = example(np.random.default_rng(2), [1, 5, 0])
+    for targets, weights in ((some_targets, np.zeros(3)), (np.zeros(3, np.int32), some_weights)):
+        values = loss_and_gradients(cross_entropy, *float32(states, table), targets, weights)
+        for value, shape in zip(values, [(), (3,), (3, 4), (8, 4)], strict=True):
+            np.testing.assert_array_equal(value, np.zeros(shape))
+
+
+def test_gradients_grow_with_what_multiplies_the_loss_and_none_comes_from_its_terms(cross_entropy):
+    states, table, targets, weights = example(np.random.default_rng(4), [[3, 0], [6, 6]])
+    found = functools.partial(
+        loss_and_gradients, cross_entropy, *float32(states, table), targets, weights.astype(np.float32)
+    )
+    once = found()
+    assert np.any(once[2]) and np.any(once[3])
+    for minimise in (
+        lambda total, terms: 3 * total,
+        lambda total, terms: 3 * total + tf.reduce_sum(terms**2),
+    ):
+        for gradient, expected in zip(found(minimise=minimise)[2:], once[2:], strict=True):
+            np.testing.assert_allclose(gradient, 3 * expected, rtol=1e-6)
+    of_terms = found(minimise=lambda total, terms: tf.reduce_sum(terms))
+    assert not of_terms[2].any() and not of_terms[3].any()
+
+
+def test_no_gradient_flows_to_the_weights(cross_entropy):
+    states, table, targets, weights = example(np.random.default_rng(4), [3, 6])
+    states, table, weights = map(tf.constant, float32(states, table, weights))
+    with tf.GradientTape() as tape:
+        tape.watch([states, table, weights])
+        total, _ = cross_entropy(states, table, targets, weights)
+    d_states, d_weights = tape.gradient(total, [states, weights])
+    assert d_weights is None and np.any(d_states)
+
+
+def test_huge_logits_stay_finite(cross_entropy):
+    states = np.array([[100.0], [100.0]], np.float32)
+    table = np.array([[0.0], [100.0], [-100.0]], np.float32)
+    total, terms, d_states, d_table = loss_and_gradients(cross_entropy, states, table, [1, 2], [1.0, 1.0])
     # Probabilities 1 and 0: nothing to gain at the first target, everything at the second.
-    np.testing.assert_allclose(loss, [0, 20_000])
+    assert total == 20_000
+    np.testing.assert_allclose(terms, [0, 20_000])
     np.testing.assert_allclose(d_states, [[0], [200]])
-    np.testing.assert_allclose(d_table, [[100], [-100]])
+    np.testing.assert_allclose(d_table, [[0], [100], [-100]])
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_states_lose_only_their_own_rounding(dtype):
+def test_half_precision_states_lose_only_their_own_rounding(cross_entropy, dtype):
     rng = np.random.default_rng(2)
     targets = rng.integers(1, 501, 20).astype(np.int32)
-    states, table = (tf.cast(rng.normal(size=(n, 8)), dtype) for n in (20, 500))
-    half = loss_and_gradients(softmax_cross_entropy, states, table, targets, np.ones(20))
+    states, table = (tf.cast(rng.normal(size=(n, 8)), dtype) for n in (20, 501))
+    half = loss_and_gradients(cross_entropy, states, table, targets, np.ones(20))
     rounded = [tf.cast(x, tf.float64) for x in (states, table)]
     plain = loss_and_gradients(plain_cross_entropy, *rounded, targets, np.ones(20))
-    np.testing.assert_allclose(half[0], plain[0], rtol=1e-5)
-    for gradient, expected in zip(half[1:], plain[1:], strict=True):
+    for value, expected in zip(half[:2], plain[:2], strict=True):
+        assert value.dtype == np.float32
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+    for gradient, expected in zip(half[2:], plain[2:], strict=True):
         assert gradient.dtype == dtype
         np.testing.assert_allclose(gradient.astype(np.float64), expected, rtol=0.01, atol=0.01)
 
 
-def test_cross_entropy_gradients_hold_in_a_graph_of_unknown_batch_size():
-    states, table, targets, weights = example(np.random.default_rng(3), [[3, 0], [6, 6]])
-    states, table, weights = (x.astype(np.float32) for x in (states, table, weights))
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 4]), tf.TensorSpec([None, None], tf.int32)])
-    def gradient(states, targets):
+def gradients_as_function(cross_entropy, table):
+    def gradients(states, targets, weights):
         with tf.GradientTape() as tape:
-            tape.watch(states)
-            total = tf.reduce_sum(weights * softmax_cross_entropy(states, tf.constant(table), targets))
-        return tape.gradient(total, states)
+            watched = [states, tf.constant(table)]
+            tape.watch(watched)
+            total, terms = cross_entropy(*watched, targets, weights)
+            minimised = 2 * total
+        return total, terms, *tape.gradient(minimised, watched)
 
-    expected = loss_and_gradients(plain_cross_entropy, states, table, targets, weights)[1]
-    np.testing.assert_allclose(gradient(states, targets), expected, rtol=1e-4, atol=1e-6)
+    return gradients
+
+
+def test_one_graph_serves_every_batch_size(cross_entropy):
+    rng = np.random.default_rng(3)
+    _, table, *_ = many_positions(rng, 1)
+    unknown = [
+        tf.TensorSpec([None, None, 4]),
+        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([None, None]),
+    ]
+    found = tf.function(gradients_as_function(cross_entropy, table.astype(np.float32)), unknown)
+    for batch, length, counted in ((2, 3, 4), (100, 6, 300), (1, 1, 0)):
+        states, _, targets, weights = many_positions(rng, counted, batch * length)
+        states = states.reshape(batch, length, 4)
+        targets, weights = targets.reshape(batch, length), weights.reshape(batch, length)
+        plain = gradients_as_function(plain_cross_entropy, table)(
+            tf.constant(states), tf.constant(targets), tf.constant(weights)
+        )
+        for value, expected in zip(found(*float32(states), targets, *float32(weights)), plain, strict=True):
+            np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+
+
+def xla_gradients(loss, table):
+    return tf.function(gradients_as_function(loss, table), jit_compile=True)
+
+
+@pytest.mark.parametrize("counted", [0, 300, 600])
+def test_it_compiles_with_xla_where_shapes_are_static(counted):
+    states, table, targets, weights = many_positions(np.random.default_rng(6), counted)
+    arguments = *float32(states), targets, *float32(weights)
+    static = functools.partial(softmax_cross_entropy, static_shapes=True)
+    found = xla_gradients(static, *float32(table))(*map(tf.constant, arguments))
+    expected = gradients_as_function(plain_cross_entropy, table)(
+        *map(tf.constant, (states, targets, weights))
+    )
+    for value, plain in zip(found, expected, strict=True):
+        np.testing.assert_allclose(value, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_nothing_compiled_holds_a_score_of_every_position_for_every_item():
+    positions, num_items = 1200, 500
+    states, table, targets, weights = many_positions(np.random.default_rng(7), 900, positions, num_items)
+
+    def largest_tensor(loss):
+        function = xla_gradients(loss, *float32(table))
+        arguments = map(tf.constant, (*float32(states), targets, *float32(weights)))
+        program = function.experimental_get_compiler_ir(*arguments)(stage="hlo")
+        shapes = re.findall(r"\b(?:f32|s32|u32|pred)\[([\d,]+)\]", program)
+        return max(math.prod(map(int, shape.split(","))) for shape in shapes)
+
+    assert largest_tensor(plain_cross_entropy) >= positions * num_items
+    static = functools.partial(softmax_cross_entropy, static_shapes=True)
+    assert largest_tensor(static) == BLOCK * num_items
+
+
+@pytest.mark.parametrize("counted", [0, 10, 530])
+def test_positions_without_a_target_or_a_weight_are_never_scored(counted, monkeypatch):
+    scored, one_block = [], losses._block_cross_entropy
+
+    def watched(states, *rest):
+        scored.append(len(states))
+        return one_block(states, *rest)
+
+    monkeypatch.setattr(losses, "_block_cross_entropy", watched)
+    states, table, targets, weights = many_positions(np.random.default_rng(8), counted)
+    loss_and_gradients(softmax_cross_entropy, *float32(states, table), targets, weights)
+    assert sum(scored) == counted and all(rows <= BLOCK for rows in scored)
+
+
+# ---- sampled_softmax ----------------------------------------------------------------------------
+
+
+def test_sampled_softmax_by_hand():
+    # Odds 1 against 3, 4 and 8: probability 1/16; and 8 against 8: 1/2.
+    loss = sampled_softmax(np.log([1.0, 8.0]), np.log([[3.0, 4.0, 8.0], [2.0, 5.0, 1.0]]))
+    assert loss.dtype == tf.float32
+    np.testing.assert_allclose(loss, [math.log(16), math.log(2)], rtol=1e-6)
+
+
+def test_sampled_softmax_of_every_other_item_once_is_the_full_softmax():
+    rng = np.random.default_rng(0)
+    logits, targets = rng.normal(size=(2, 3, 7)).astype(np.float32), rng.integers(0, 7, (2, 3))
+    others = [[np.delete(logits[b, i], targets[b, i]) for i in range(3)] for b in range(2)]
+    of_targets = np.take_along_axis(logits, targets[..., None], -1)[..., 0]
+    full = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+    np.testing.assert_allclose(sampled_softmax(of_targets, np.array(others)), full, rtol=1e-5)
+
+
+def test_a_negative_of_score_minus_infinity_or_nearly_so_does_not_count():
+    target, negatives = np.float32([0.5]), np.float32([[1.0, -0.5]])
+    for nothing in (-np.inf, -1e9):
+        more = np.append(negatives, [[np.float32(nothing)]], axis=1)
+        for loss in (sampled_softmax, functools.partial(gbce, num_items=10, calibration=0)):
+            share = 3 / 4 if loss is not sampled_softmax else 1  # the binary one is a mean over K + 1
+            np.testing.assert_allclose(loss(target, more), share * loss(target, negatives), rtol=1e-6)
+
+
+def test_huge_sampled_scores_stay_finite():
+    for target, negative, expected in ((1e4, -1e4, 0), (-1e4, 1e4, 2e4)):
+        np.testing.assert_allclose(sampled_softmax(np.float32([target]), np.float32([[negative]])), expected)
+        loss = gbce(np.float32([target]), np.float32([[negative]]), 2)
+        np.testing.assert_allclose(loss, expected / 2)
+
+
+# ---- gbce ---------------------------------------------------------------------------------------
+
+
+def gbce_loop(target_score, negative_scores, num_items, calibration):
+    """Petrov and Macdonald 2023, eq. 9 and 10, with the sigmoids as they are written there."""
+    num_negatives = len(negative_scores)
+    rate = num_negatives / (num_items - 1)
+    power = rate * (calibration * (1 - 1 / rate) + 1 / rate)
+    loss = math.log((1 / (1 + math.exp(-target_score))) ** power)
+    for score in negative_scores:
+        loss += math.log(1 - 1 / (1 + math.exp(-score)))
+    return -loss / (num_negatives + 1)
+
+
+@pytest.mark.parametrize("calibration", [0, 0.3, 0.75, 1])
+@pytest.mark.parametrize("num_items", [5, 6, 100, 10_000])
+def test_gbce_equals_a_loop_of_its_formula(num_items, calibration):
+    rng = np.random.default_rng(0)
+    targets, negatives = rng.normal(size=(2, 3)), rng.normal(size=(2, 3, 4))
+    expected = [
+        [gbce_loop(targets[b, i], negatives[b, i], num_items, calibration) for i in range(3)]
+        for b in range(2)
+    ]
+    loss = gbce(*float32(targets, negatives), num_items, calibration)
+    assert loss.dtype == tf.float32
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
+def test_gbce_by_hand():
+    # 2 negatives of 9: of sigmoid(0) = 1/2 each, the target's to the power 1 without, 2/9 with calibration.
+    for calibration, power in ((0, 1), (1, 2 / 9)):
+        loss = gbce(tf.zeros(1), tf.zeros((1, 2)), 10, calibration)
+        np.testing.assert_allclose(loss, [(power + 2) / 3 * math.log(2)], rtol=1e-6)
+
+
+def test_gbce_without_calibration_is_binary_cross_entropy():
+    rng = np.random.default_rng(1)
+    scores = rng.normal(size=(6, 5)).astype(np.float32)
+    labels = np.eye(5, dtype=np.float32)[np.zeros(6, int)]
+    plain = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, scores), axis=-1)
+    np.testing.assert_allclose(gbce(scores[:, 0], scores[:, 1:], 1000, calibration=0), plain, rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_items", [1, 2, 5])
+def test_gbce_of_more_negatives_than_items_needs_no_calibration(num_items):
+    scores = np.random.default_rng(2).normal(size=(3, 8)).astype(np.float32)
+    plain, calibrated = (gbce(scores[:, 0], scores[:, 1:], num_items, t) for t in (0, 1))
+    np.testing.assert_allclose(calibrated, plain, rtol=1e-6)
 
 
 # ---- gaussian_kl --------------------------------------------------------------------------------

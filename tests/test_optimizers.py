@@ -1,11 +1,14 @@
-"""Two optimizers in one: who updates what, and what survives saving."""
+"""Two optimizers in one and Adam row by row: who updates what, and what survives saving."""
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from metasgcl_tf.models import MetaSGCL
-from metasgcl_tf.optimizers import PairOptimizer
+from metasgcl_tf.models import MetaSGCL, SASRec
+from metasgcl_tf.optimizers import PairOptimizer, RowWiseAdam
+
+# ---- PairOptimizer ------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -147,3 +150,208 @@ def test_moving_averages_of_both_parts_reach_the_weights():
     optimizer.finalize_variable_values([main, meta])
     # Weights -1, -2 and -2, -4; the average starts at the first weight and moves half way to the second.
     assert (float(main[0]), float(meta[0])) == (-1.5, -3.0)
+
+
+# ---- RowWiseAdam --------------------------------------------------------------------------------
+
+RATES = {"beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3}
+eagerly_and_compiled = pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+
+
+def updated(optimizer, gradients, shape=(6, 2), compiled=False):
+    """A variable and its moments after each of some updates."""
+    variable = keras.Variable(np.linspace(-1, 1, np.prod(shape)).reshape(shape).astype(np.float32))
+    optimizer.build([variable])
+
+    def step(gradient):
+        optimizer.apply([gradient], [variable])
+
+    step, found = tf.function(step, reduce_retracing=True) if compiled else step, []
+    for gradient in gradients:
+        step(gradient)
+        moments = [v for v in optimizer.variables if "momentum" in v.path or "velocity" in v.path]
+        found.append([v.numpy() for v in (variable, *moments)])
+    return found
+
+
+def rows_gradient(rows, values, num_rows=6):
+    return tf.IndexedSlices(tf.constant(values, tf.float32), tf.constant(rows), tf.constant([num_rows, 2]))
+
+
+def assert_same(found, expected):
+    for ours, theirs in zip(found, expected, strict=True):
+        for value, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(value, other, rtol=1e-5, atol=1e-7)
+
+
+@eagerly_and_compiled
+@pytest.mark.parametrize("shape", [(6, 2), (3,)])
+def test_of_dense_gradients_it_is_adam(shape, compiled):
+    gradients = np.random.default_rng(0).normal(size=(6, *shape)).astype(np.float32)
+    gradients[3] = 0
+    found, expected = (
+        updated(cls(0.1, **RATES), map(tf.constant, gradients), shape, compiled)
+        for cls in (RowWiseAdam, keras.optimizers.Adam)
+    )
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize(
+    "options", [{"clipnorm": 0.5}, {"weight_decay": 0.1}, {"use_ema": True}, {"amsgrad": True}]
+)
+def test_other_options_of_adam_keep_their_meaning(options):
+    gradients = np.random.default_rng(1).normal(size=(4, 6, 2)).astype(np.float32)
+    found, expected, plain = (
+        updated(cls(0.1, **more), map(tf.constant, gradients))
+        for cls, more in ((RowWiseAdam, options), (keras.optimizers.Adam, options), (RowWiseAdam, {}))
+    )
+    assert_same([f[:1] for f in found], [e[:1] for e in expected])
+    if "use_ema" not in options:  # which changes the weights at the end of training only
+        assert not np.allclose(found[-1][0], plain[-1][0])
+
+
+@eagerly_and_compiled
+def test_of_a_gradient_in_every_row_it_is_adam(compiled):
+    rng = np.random.default_rng(2)
+    orders = [rng.permutation(6) for _ in range(5)]
+    values = rng.normal(size=(5, 6, 2)).astype(np.float32)
+    in_rows = [rows_gradient(o, v) for o, v in zip(orders, values, strict=True)]
+    dense = [tf.constant(v[np.argsort(o)]) for o, v in zip(orders, values, strict=True)]
+    found = updated(RowWiseAdam(0.1, **RATES), in_rows, compiled=compiled)
+    assert_same(found, updated(keras.optimizers.Adam(0.1, **RATES), dense))
+
+
+def lazy_adam(start, steps, rate_of, beta_1, beta_2, epsilon):
+    """Row by row: a row's moments wait until it is touched again; the bias correction counts every step."""
+    variable, first, second = start.astype(np.float64), np.zeros(start.shape), np.zeros(start.shape)
+    for step, (rows, values) in enumerate(steps, start=1):
+        for row in set(rows):
+            gradient = sum(value for r, value in zip(rows, values, strict=True) if r == row)
+            first[row] = beta_1 * first[row] + (1 - beta_1) * gradient
+            second[row] = beta_2 * second[row] + (1 - beta_2) * gradient**2
+            corrected = first[row] / (1 - beta_1**step)
+            spread = np.sqrt(second[row] / (1 - beta_2**step))
+            # Keras adds epsilon before the correction of the second moment.
+            correction = epsilon / np.sqrt(1 - beta_2**step)
+            variable[row] -= rate_of(step - 1) * corrected / (spread + correction)
+        yield variable.copy(), first.copy(), second.copy()
+
+
+@eagerly_and_compiled
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_of_a_gradient_in_some_rows_it_updates_these_by_the_sum_of_what_they_got(compiled, scheduled):
+    rng = np.random.default_rng(3)
+    rows = [[1, 4], [4, 4, 2, 4], [0], [1, 2, 1]]  # row 5 never, row 3 neither
+    steps = [(r, rng.normal(size=(len(r), 2))) for r in rows]
+    rate = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5) if scheduled else 0.1
+    found = updated(RowWiseAdam(rate, **RATES), [rows_gradient(*s) for s in steps], compiled=compiled)
+    start = np.linspace(-1, 1, 12).reshape(6, 2).astype(np.float32)
+
+    def rate_of(step):
+        return 0.1 * 0.5**step if scheduled else 0.1
+
+    assert_same(found, list(lazy_adam(start, steps, rate_of, **RATES)))
+    before = [start, np.zeros((6, 2)), np.zeros((6, 2))]
+    for (touched, _), after in zip(steps, found, strict=True):
+        others = np.setdiff1d(range(6), touched)
+        for old, new in zip(before, after, strict=True):
+            np.testing.assert_array_equal(new[others], old[others])
+            assert (new[touched] != old[touched]).all()
+        before = after
+
+
+def test_it_writes_and_reads_its_configuration():
+    optimizer = RowWiseAdam(0.02, beta_1=0.7, epsilon=1e-5)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert type(again) is RowWiseAdam and again.get_config() == optimizer.get_config()
+
+
+def test_each_of_a_pair_may_be_row_wise(variables):
+    after = []
+    for cls in (RowWiseAdam, keras.optimizers.Adam):
+        optimizer = PairOptimizer(cls(0.1), cls(0.01), meta_layer="meta")
+        optimizer.build(variables)
+        start = [v.numpy() for v in variables]
+        for _ in range(2):
+            optimizer.apply([keras.ops.ones_like(v) for v in variables])
+        after.append([v.numpy() - s for v, s in zip(variables, start, strict=True)])
+    for ours, theirs in zip(*after, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    assert {round(float(-moved.item()), 4) for moved in after[0]} == {0.2, 0.02}
+
+
+# ---- models that read some rows of the table ----------------------------------------------------
+
+MANY = 2000
+NEGATIVES = [7, 1500, 7, 3]
+ITEM_IDS = np.array([[0, 0, 5, 6], [10, 11, 12, 13], [0, 5, 5, 900]], np.int32)
+TARGETS = np.array([[0, 0, 6, 8], [11, 12, 13, 14], [0, 5, 900, 3]], np.int32)
+READ = {0, 3, 5, 6, 7, 8, 10, 11, 12, 13, 14, 900, 1500}
+
+
+def sampling_model(model=SASRec, **options):
+    keras.utils.set_random_seed(0)
+    sizes = {"hidden_dim": 4, "num_layers": 1, "num_heads": 1, "dropout": 0.0, "num_negatives": 4}
+    built = model(MANY, 4, **(sizes | {"item_loss": "sampled_softmax"} | options))
+    built.item_loss.draw = lambda: tf.constant(NEGATIVES)
+    return built
+
+
+@pytest.mark.parametrize("model", [SASRec, MetaSGCL])
+@pytest.mark.parametrize("item_loss", ["sampled_softmax", "gbce"])
+def test_items_that_a_batch_does_not_name_stay_as_they_are(model, item_loss):
+    built = sampling_model(model, item_loss=item_loss)
+    built.compile(RowWiseAdam(0.05))
+    before = built.embedding.table.numpy()
+    built.train_on_batch({"item_ids": ITEM_IDS}, TARGETS)
+    after = built.embedding.table.numpy()
+    moved = np.flatnonzero((after != before).any(axis=1))
+    assert READ - {0} <= set(moved) <= READ
+    moments = [v.numpy() for v in built.optimizer.variables if v.shape == before.shape]
+    assert len(moments) == 2
+    for moment in moments:
+        assert set(np.flatnonzero(moment.any(axis=1))) == set(moved)
+
+
+def test_with_the_full_softmax_every_item_moves():
+    model = sampling_model(item_loss="softmax")
+    model.compile(RowWiseAdam(0.05))
+    before = model.embedding.table.numpy()
+    model.train_on_batch({"item_ids": ITEM_IDS}, TARGETS)
+    assert (model.embedding.table.numpy() != before)[1:].any(axis=1).all()
+
+
+@pytest.mark.parametrize("item_loss", ["softmax", "sampled_softmax"])
+def test_an_item_that_a_batch_names_often_moves_as_by_adam_that_sees_one_gradient(item_loss):
+    """Keras' Adam takes every entry of a gradient in rows for a row of its own."""
+    tables = []
+    for optimizer in (RowWiseAdam(0.01), keras.optimizers.Adam(0.01)):
+        model = sampling_model(item_loss=item_loss)
+        model.compile(optimizer)
+        for _ in range(3):
+            model.train_on_batch({"item_ids": np.full((4, 4), 5)}, np.full((4, 4), 8))
+        tables.append(model.embedding.table.numpy())
+    np.testing.assert_allclose(tables[0], tables[1], atol=1e-5)
+
+
+def test_a_reloaded_model_continues_row_by_row_as_if_it_had_never_stopped(tmp_path):
+    def train(model, steps):
+        losses = []
+        for step in steps:
+            model.item_loss.draw = lambda step=step: tf.constant(NEGATIVES) + step
+            model.make_train_function(force=True)  # it holds the negatives it was traced with
+            losses.append(model.train_on_batch({"item_ids": ITEM_IDS}, TARGETS))
+        return losses
+
+    model = sampling_model()
+    model.compile(RowWiseAdam(keras.optimizers.schedules.CosineDecay(0.05, 10)))
+    train(model, [0, 1, 2])
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.models.load_model(tmp_path / "model.keras")
+    assert type(reloaded.optimizer) is RowWiseAdam
+    at_load = [v.numpy() for v in model.optimizer.variables]
+    for ours, theirs in zip(reloaded.optimizer.variables, at_load, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs)
+    np.testing.assert_allclose(train(reloaded, [3, 4]), train(model, [3, 4]), rtol=1e-5)
+    for ours, without_break in zip(reloaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, without_break, rtol=1e-6, atol=1e-7)

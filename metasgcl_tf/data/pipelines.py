@@ -15,7 +15,11 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from metasgcl_tf import backend
 from metasgcl_tf.data.splitting import Part, Split
+
+if backend.NAME == "jax":
+    tf.config.set_visible_devices([], "GPU")  # TensorFlow only feeds; it would take all of its memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +67,26 @@ def prefix_windows(split: Split, max_length: int) -> Windows:
 
 
 def length_buckets(max_length: int) -> np.ndarray:
-    """The few lengths that batches are padded to: 1 to 8, then each at most a quarter above the last."""
-    lengths = [1]
+    """The few lengths that batches are padded to: 1 to 8, then each at most a quarter above the last.
+
+    Where every length costs a compilation of many seconds (JAX): 8, 16, 32 and so on.
+    """
+    lengths = [8] if backend.static_shapes() else [1]
     while lengths[-1] < max_length:
-        lengths.append(max(lengths[-1] + 1, lengths[-1] * 5 // 4))
+        step = lengths[-1] if backend.static_shapes() else max(1, lengths[-1] // 4)
+        lengths.append(lengths[-1] + step)
     return np.minimum(lengths, max_length)
+
+
+def bucketed_lengths(lengths: np.ndarray) -> np.ndarray:
+    """Each length, at least 1, as the next one of `length_buckets`."""
+    buckets = length_buckets(2 * max(1, int(lengths.max())))
+    return buckets[np.searchsorted(buckets, lengths)]
+
+
+def rows_at_once(num_items: int) -> int:
+    """How many users to score together: as fast as more of them, yet their scores stay below 32 MB."""
+    return max(1, min(512, 2**23 // (num_items + 1)))
 
 
 def epoch_plan(
@@ -170,7 +189,7 @@ def _training_batches(
     return batches.map(gather, num_parallel_calls=2, deterministic=True).prefetch(8)
 
 
-def ranking(split: Split, part: Part, *, max_length: int, batch_size: int = 256) -> tf.data.Dataset:
+def ranking(split: Split, part: Part, *, max_length: int, batch_size: int | None = None) -> tf.data.Dataset:
     """Batches of full-ranking evaluation over the users that have a held-out item.
 
     Users come sorted by the length of their history, so that little is padded. For the test part the
@@ -180,7 +199,7 @@ def ranking(split: Split, part: Part, *, max_length: int, batch_size: int = 256)
         split: the log and its parts.
         part: `"valid"` or `"test"`.
         max_length: items of the history that the model sees, L.
-        batch_size: users a batch, B.
+        batch_size: users a batch, B; by default as many as `rows_at_once` of the catalogue.
 
     Returns:
         `({"item_ids": [B, L], "seen": [B, S], "user_index": [B]}, target [B])`. `seen` holds the whole
@@ -190,6 +209,7 @@ def ranking(split: Split, part: Part, *, max_length: int, batch_size: int = 256)
     order = np.argsort(target_at - begin, kind="stable")
     begin, end, user = map(tf.constant, (begin[order], target_at[order], split.evaluated[order]))
     items = tf.constant(split.log.item_index)
+    buckets = tf.constant(length_buckets(int(np.diff(split.log.offsets).max())))
 
     def newest(rows: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
         positions = tf.gather(end, rows)[:, None] - length + tf.range(length)
@@ -199,6 +219,7 @@ def ranking(split: Split, part: Part, *, max_length: int, batch_size: int = 256)
 
     def gather(rows: tf.Tensor) -> tuple:
         longest = tf.reduce_max(tf.gather(end, rows) - tf.gather(begin, rows))
+        longest = tf.cast(buckets[tf.searchsorted(buckets, longest[None])[0]], tf.int64)
         seen = tf.sort(newest(rows, longest), axis=1)
         repeated = tf.pad(seen[:, 1:] == seen[:, :-1], [[0, 0], [1, 0]])
         inputs = {
@@ -208,5 +229,5 @@ def ranking(split: Split, part: Part, *, max_length: int, batch_size: int = 256)
         }
         return inputs, tf.gather(items, tf.gather(end, rows))
 
-    batches = tf.data.Dataset.range(len(order)).batch(batch_size)
+    batches = tf.data.Dataset.range(len(order)).batch(batch_size or rows_at_once(split.log.num_items))
     return batches.map(gather, num_parallel_calls=2, deterministic=True).prefetch(4)

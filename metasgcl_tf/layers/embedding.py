@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from metasgcl_tf import backend
 from metasgcl_tf.layers.initializers import small_normal
 
 Tensor = Any
@@ -54,7 +55,7 @@ class ItemEmbedding(keras.layers.Layer):
 
     def call(self, item_ids: Tensor, training: bool = False) -> Tensor:
         """Embeds `[B, L]` int ids as `[B, L, D]`."""
-        embedded = ops.take(self.table, item_ids, axis=0)
+        embedded = backend.take_rows(self.table, item_ids)
         if self.learned_positions:
             embedded = embedded + self.positions[-ops.shape(item_ids)[1] :]
         return self.dropout(self.normalization(embedded), training=training)
@@ -66,5 +67,6 @@ class ItemEmbedding(keras.layers.Layer):
 
     def score(self, states: Tensor) -> Tensor:
         """Scores `[B, D]` states against every item (paper, eq. 22): `[B, V + 1]`, column 0 is -inf."""
-        scores = ops.cast(ops.matmul(states, ops.transpose(self.item_table)), "float32")
-        return ops.pad(scores, [[0, 0], [1, 0]], constant_values=float("-inf"))
+        scores = ops.cast(ops.matmul(states, ops.transpose(self.table)), "float32")
+        # A sum goes where the product is, which spares the largest tensor of an evaluation a copy.
+        return scores + ops.convert_to_tensor([float("-inf")] + [0.0] * self.num_items)

@@ -1,5 +1,6 @@
 """Causal Transformer blocks over left-padded sequences (paper, eq. 5-10)."""
 
+import math
 from typing import Any
 
 import keras
@@ -8,6 +9,8 @@ from keras import ops
 from metasgcl_tf.layers.initializers import small_normal
 
 Tensor = Any
+
+LONG = 128  # histories from which on memory, more than time, decides what batch is possible
 
 
 def visible_positions(item_ids: Tensor) -> Tensor:
@@ -23,6 +26,24 @@ def visible_positions(item_ids: Tensor) -> Tensor:
     causal = ops.greater_equal(steps[:, None], steps[None, :])
     real = ops.not_equal(item_ids, 0)
     return ops.logical_and(causal[None, None], real[:, None, None, :])
+
+
+@keras.saving.register_keras_serializable(package="metasgcl_tf")
+def gelu(x: Tensor) -> Tensor:
+    """Exact GELU, `x * Phi(x)`, whose backward pass keeps `x` alone, not four tensors of its size."""
+
+    @ops.custom_gradient
+    def activation(x: Tensor) -> tuple[Tensor, Any]:
+        def share(x: Tensor) -> Tensor:
+            return 0.5 * (1.0 + ops.erf(x * 0.5**0.5))
+
+        def gradient(upstream: Tensor) -> Tensor:
+            density = ops.exp(-0.5 * ops.square(x)) * (2 * math.pi) ** -0.5
+            return upstream * (share(x) + x * density)
+
+        return x * share(x), gradient
+
+    return activation(x)
 
 
 @keras.saving.register_keras_serializable(package="metasgcl_tf")
@@ -43,9 +64,9 @@ class SelfAttention(keras.layers.Layer):
         self, num_heads: int, max_length: int, dropout: float, relative_positions: bool, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.num_heads, self.max_length = num_heads, max_length
+        self.num_heads, self.max_length, self.dropout = num_heads, max_length, dropout
         self.relative_positions = relative_positions
-        self.dropout = keras.layers.Dropout(dropout)
+        self.seed_generator = keras.random.SeedGenerator()
 
     def build(self, input_shape: tuple) -> None:
         """Creates the projections `[D, 3D]` and `[D, D]` and the distance bias `[H, L]`."""
@@ -59,22 +80,45 @@ class SelfAttention(keras.layers.Layer):
                 name="distance_bias", shape=(self.num_heads, self.max_length), initializer="zeros"
             )
 
-    def call(self, states: Tensor, visible: Tensor, training: bool = False) -> Tensor:
-        """Attends within `[B, L, D]` states where `visible` (`[B, 1, L, L]`) allows; `[B, L, D]`."""
+    def call(
+        self, states: Tensor, visible: Tensor, training: bool = False, newest: int | None = None
+    ) -> Tensor:
+        """Attends within `[B, L, D]` states where `visible` (`[B, 1, L, L]`) allows.
+
+        Returns `[B, L, D]`, or with `newest` the answers of that many newest positions only.
+        """
         length, hidden_dim = ops.shape(states)[1], states.shape[-1]
+        first = 0 if newest is None else length - newest
         heads = (-1, length, 3 * self.num_heads, hidden_dim // self.num_heads)
         mixed = ops.transpose(ops.reshape(self.query_key_value(states), heads), (0, 2, 1, 3))
         query, key, value = ops.split(mixed, 3, axis=1)
-        logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) * (heads[-1] ** -0.5)
+        query = query[:, :, first:] * (heads[-1] ** -0.5)
+        bias = ops.zeros((), query.dtype)
         if self.relative_positions:
             steps = ops.arange(length)
-            distances = ops.maximum(steps[:, None] - steps[None, :], 0)
-            logits = logits + ops.take(self.distance_bias, distances, axis=1)
-        # Finite, so that a padding row (nothing visible) averages instead of turning into NaN.
-        logits = ops.where(visible, ops.cast(logits, "float32"), -1e9)
-        weights = ops.cast(ops.softmax(logits), states.dtype)
-        attended = ops.matmul(self.dropout(weights, training=training), value)
-        attended = ops.reshape(ops.transpose(attended, (0, 2, 1, 3)), (-1, length, hidden_dim))
+            distances = ops.maximum(steps[first:, None] - steps[None, :], 0)
+            bias = ops.take(self.distance_bias, distances, axis=1)
+        visible = visible[:, :, first:]
+        keep = None
+        if training and self.dropout:
+            shape = (ops.shape(query)[0], self.num_heads, length - first, length)
+            keep = keras.random.uniform(shape, seed=self.seed_generator) >= self.dropout
+
+        def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+            logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) + bias
+            # Finite, so that a padding row (nothing visible) averages instead of turning into NaN.
+            logits = ops.where(visible, ops.cast(logits, "float32"), -1e9)
+            weights = ops.cast(ops.softmax(logits), value.dtype)
+            if keep is not None:
+                weights = ops.where(keep, weights / (1 - self.dropout), 0)
+            return ops.matmul(weights, value)
+
+        # The [B, H, L, L] weights are the largest tensors of a model with long histories, where the backward
+        # pass makes them once more instead of keeping them.
+        if self.max_length >= LONG:
+            attend = keras.remat(attend)
+        attended = attend(query, key, value, bias)
+        attended = ops.reshape(ops.transpose(attended, (0, 2, 1, 3)), (-1, length - first, hidden_dim))
         return self.output_projection(attended)
 
 
@@ -109,26 +153,32 @@ class TransformerBlock(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         """Builds the branches for `[B, L, D]`; the feed-forward net is 4 D wide inside."""
         hidden_dim = input_shape[-1]
-        self.expand = keras.layers.Dense(4 * hidden_dim, activation="gelu", kernel_initializer=small_normal())
+        self.expand = keras.layers.Dense(4 * hidden_dim, activation=gelu, kernel_initializer=small_normal())
         self.contract = keras.layers.Dense(hidden_dim, kernel_initializer=small_normal())
         self.expand.build(input_shape)
         self.contract.build((*input_shape[:-1], 4 * hidden_dim))
         for layer in (self.attention, self.attention_norm, self.feed_forward_norm):
             layer.build(input_shape)
 
-    def call(self, states: Tensor, visible: Tensor, training: bool = False) -> Tensor:
-        """`[B, L, D]` to `[B, L, D]`; `visible` as in `visible_positions`."""
+    def call(
+        self, states: Tensor, visible: Tensor, training: bool = False, newest: int | None = None
+    ) -> Tensor:
+        """`[B, L, D]` to `[B, L, D]`, or its `newest` positions; `visible` as in `visible_positions`."""
 
         def attend(x: Tensor) -> Tensor:
-            return self.dropout(self.attention(x, visible, training=training), training=training)
+            attended = self.attention(x, visible, training=training, newest=newest)
+            return self.dropout(attended, training=training)
+
+        def own(x: Tensor) -> Tensor:
+            return x if newest is None else x[:, -newest:]
 
         def feed_forward(x: Tensor) -> Tensor:
             return self.dropout(self.contract(self.expand(x)), training=training)
 
         if self.norm_first:
-            states = states + attend(self.attention_norm(states))
+            states = own(states) + attend(self.attention_norm(states))
             return states + feed_forward(self.feed_forward_norm(states))
-        states = self.attention_norm(states + attend(states))
+        states = self.attention_norm(own(states) + attend(states))
         return self.feed_forward_norm(states + feed_forward(states))
 
 
@@ -155,8 +205,14 @@ class Transformer(keras.layers.Layer):
         for layer in (*self.blocks, self.final_norm):
             layer.build(input_shape)
 
-    def call(self, states: Tensor, visible: Tensor, training: bool = False) -> Tensor:
-        """`[B, L, D]` to `[B, L, D]`; `visible` as in `visible_positions`."""
-        for block in self.blocks:
+    def call(
+        self, states: Tensor, visible: Tensor, training: bool = False, newest: int | None = None
+    ) -> Tensor:
+        """`[B, L, D]` to `[B, L, D]`; `visible` as in `visible_positions`.
+
+        With `newest`, to the `[B, newest, D]` of the newest positions: the last block is spared the others.
+        """
+        *blocks, last = self.blocks
+        for block in blocks:
             states = block(states, visible, training=training)
-        return self.final_norm(states)
+        return self.final_norm(last(states, visible, training=training, newest=newest))

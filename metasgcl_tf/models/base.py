@@ -1,12 +1,13 @@
 """What every sequential recommender shares: full-ranking evaluation, scores and recommendations."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
-import tensorflow as tf
+import numpy as np
 from keras import ops
 
-from metasgcl_tf import metrics
+from metasgcl_tf import backend, metrics
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import Split
 from metasgcl_tf.errors import require
@@ -37,12 +38,14 @@ class SequentialRecommender(keras.Model):
     training_recipe = staticmethod(pipelines.next_item)
     title: ClassVar[str]  # in tables
     loss_names: ClassVar[tuple[str, ...]] = ("loss",)
+    static_shapes: ClassVar[bool] = True  # False: JAX cannot compile it
 
     def __init__(self, num_items: int, max_length: int = 50, **kwargs: Any) -> None:
         require(num_items >= 1, "num_items", "at least 1", num_items)
         SequentialRecommender.check_arguments(max_length=max_length)
         super().__init__(**kwargs)
         self.num_items, self.max_length = num_items, max_length
+        self._best_items: Callable | None = None  # compiled at first use
         self.config = {"num_items": num_items, "max_length": max_length}
         self.loss_metrics = {name: keras.metrics.Mean(name=name) for name in self.loss_names}
         names = metrics.ranking_metrics(ops.ones((1,), "int32"))
@@ -72,6 +75,8 @@ class SequentialRecommender(keras.Model):
         """
         for name in ("loss", "metrics", "weighted_metrics"):
             require(kwargs.get(name) is None, name, "left out: the model brings its own", kwargs.get(name))
+        if backend.static_shapes():
+            jit_compile = self.static_shapes
         super().compile(optimizer=keras.optimizers.get(optimizer), jit_compile=jit_compile, **kwargs)
         self.optimizer.build(self.trainable_variables)
 
@@ -107,7 +112,26 @@ class SequentialRecommender(keras.Model):
             over where fewer than k items could be recommended.
         """
         require(1 <= k <= self.num_items, "k", f"between 1 and the number of items, {self.num_items}", k)
-        item_ids = ops.cast(item_ids, "int32")
+        item_ids = np.asarray(item_ids, "int32")
+        if backend.static_shapes():  # a few lengths, not a compilation for each
+            length = item_ids.shape[1]
+            longer = pipelines.bucketed_lengths(np.array([length]))[0]
+            item_ids = np.pad(item_ids, [(0, 0), (longer - length, 0)])
+        if self._best_items is None:
+            compiles = self.static_shapes or not backend.static_shapes()
+            self._best_items = (
+                backend.compiled(self.best_items, self.variables) if compiles else self.best_items
+            )
+        rows = pipelines.rows_at_once(self.num_items)
+        found = [
+            self._best_items(item_ids[start : start + rows], k=k, exclude_seen=exclude_seen)
+            for start in range(0, max(1, len(item_ids)), rows)
+        ]
+        best, scores = zip(*found, strict=True)
+        return (best[0], scores[0]) if len(found) == 1 else (ops.concatenate(best), ops.concatenate(scores))
+
+    def best_items(self, item_ids: Tensor, *, k: int, exclude_seen: bool) -> tuple[Tensor, Tensor]:
+        """`recommend` in one block, as a function of tensors to compile or export."""
         scores = self.score_items({"item_ids": item_ids})
         if exclude_seen:
             users = ops.broadcast_to(ops.arange(ops.shape(item_ids)[0])[:, None], ops.shape(item_ids))
@@ -121,20 +145,33 @@ class SequentialRecommender(keras.Model):
         for name, value in values.items():
             self.loss_metrics[name].update_state(value)
 
+    def training_outputs(self, inputs: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
+        """What `call` returns in training, as far as the loss of these targets needs it."""
+        return self(inputs, training=True)
+
+    def minimize(
+        self, loss: Callable[[], Tensor], optimizer: keras.optimizers.Optimizer, variables: list
+    ) -> None:
+        """One update of the given variables on a loss."""
+        state = [*self.variables, *self.optimizer.variables, *self.metrics_variables]
+        optimizer.apply(backend.gradients(loss, variables, state), variables)
+
     def update(self, data: Any, optimizer: keras.optimizers.Optimizer, variables: list) -> dict[str, Tensor]:
         """One update of the given variables on `compute_loss`; returns the running means of `loss_names`."""
         inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape() as tape:
-            outputs = self(inputs, training=True)
-            loss = self.compute_loss(inputs, targets, outputs, weights)
-        optimizer.apply(tape.gradient(loss, variables), variables)
+
+        def loss() -> Tensor:
+            outputs = self.training_outputs(inputs, targets)
+            return self.compute_loss(inputs, targets, outputs, weights)
+
+        self.minimize(loss, optimizer, variables)
         return {name: metric.result() for name, metric in self.loss_metrics.items()}
 
-    def train_step(self, data: Any) -> dict[str, Tensor]:
+    def train_on(self, data: Any) -> dict[str, Tensor]:
         """One batch; a model with more than one update has its own."""
         return self.update(data, self.optimizer, self.trainable_variables)
 
-    def test_step(self, data: Any) -> dict[str, Tensor]:
+    def test_on(self, data: Any) -> dict[str, Tensor]:
         """Ranks each target among all items and updates the ranking metrics of both protocols."""
         inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
         values = metrics.both_protocols(self.score_items(inputs), targets, inputs["seen"])
@@ -146,7 +183,15 @@ class SequentialRecommender(keras.Model):
         """The constructor's arguments, in `config`; a subclass with more of them sets it anew."""
         return super().get_config() | self.config
 
-    def predict_step(self, data: Any) -> Tensor:
+    def predict_on(self, data: Any) -> Tensor:
         """`predict` returns the scores of every item, `[N, V + 1]`."""
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         return self.score_items(inputs)
+
+    # What Keras' loops call, on either backend.
+    _WEIGHTS = ("trainable_variables", "non_trainable_variables")
+    train_step = backend.keras_step(
+        lambda self, data: self.train_on(data), *_WEIGHTS, "optimizer.variables", "metrics_variables"
+    )
+    test_step = backend.keras_step(lambda self, data: self.test_on(data), *_WEIGHTS, "metrics_variables")
+    predict_step = backend.keras_step(lambda self, data: self.predict_on(data), *_WEIGHTS, returned=1)

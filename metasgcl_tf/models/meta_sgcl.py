@@ -4,24 +4,22 @@
 arXiv 2310.13925; equation numbers are the paper's.
 """
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from metasgcl_tf import losses
 from metasgcl_tf.errors import require
-from metasgcl_tf.layers.embedding import ItemEmbedding
 from metasgcl_tf.layers.gaussian import GaussianHeads, GaussianSample
 from metasgcl_tf.layers.transformer import Transformer, visible_positions
-from metasgcl_tf.models.base import SequentialRecommender, Tensor
+from metasgcl_tf.models.base import Tensor
+from metasgcl_tf.models.neural import NeuralRecommender, rule_checker, target_weights
 from metasgcl_tf.optimizers import PairOptimizer
 
 
 @keras.saving.register_keras_serializable(package="metasgcl_tf")
-class MetaSGCL(SequentialRecommender):
+class MetaSGCL(NeuralRecommender):
     """A Transformer variational autoencoder that contrasts two views drawn with two spreads.
 
     An encoder gives every position a mean and two spreads, sigma and sigma'; each spread yields a view
@@ -55,6 +53,9 @@ class MetaSGCL(SequentialRecommender):
         temperature: tau of the contrastive loss.
         similarity: `"dot"` or `"cosine"`, of the contrastive loss.
         training: `"two_step"`, or `"joint"` for one update of everything on the whole objective (Fig. 3).
+        item_loss: `"softmax"`, `"sampled_softmax"` or `"gbce"`, see `metasgcl_tf.layers.item_loss`.
+        num_negatives: negatives of the sampled losses.
+        negative_sampling: how they are drawn, see `metasgcl_tf.layers.item_loss`.
         **kwargs: of `keras.Model`.
 
     Raises:
@@ -93,13 +94,13 @@ class MetaSGCL(SequentialRecommender):
         temperature: float = 1.0,
         similarity: str = "dot",
         training: str = "two_step",
+        item_loss: str = "softmax",
+        num_negatives: int = 512,
+        negative_sampling: str | None = None,
         **kwargs: Any,
     ) -> None:
         config = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
-        self.check_arguments(**config)
-        super().__init__(num_items, max_length, **kwargs)
-        self.config = config
-        self.hidden_dim = hidden_dim
+        super().__init__(config, **kwargs)
         self.kl_weight, self.kl_warmup_steps = kl_weight, kl_warmup_steps
         self.contrastive_weight = contrastive_weight
         self.temperature, self.similarity = temperature, similarity
@@ -111,7 +112,6 @@ class MetaSGCL(SequentialRecommender):
             "norm_first": norm_first,
             "relative_positions": not learned_positions,
         }
-        self.embedding = ItemEmbedding(num_items, hidden_dim, max_length, dropout, learned_positions)
         self.encoder = Transformer(num_layers, name="encoder", **block)
         self.heads = GaussianHeads(residual_mean, name="heads")
         self.sample = GaussianSample(name="sample")
@@ -121,16 +121,9 @@ class MetaSGCL(SequentialRecommender):
     @staticmethod
     def check_arguments(**arguments: Any) -> None:
         """See the base class."""
-        SequentialRecommender.check_arguments(**arguments)
-
-        def check(rule: str, holds: Callable[[Any], bool], *names: str) -> None:
-            for name in names:
-                require(holds(arguments[name]), name, rule, arguments[name])
-
-        check("at least 1", lambda n: n >= 1, "hidden_dim", "num_heads", "num_layers", "num_decoder_layers")
-        heads = arguments["num_heads"]
-        check(f"a multiple of num_heads = {heads}", lambda n: n % heads == 0, "hidden_dim")
-        check("at least 0 and below 1", lambda x: 0 <= x < 1, "dropout")
+        NeuralRecommender.check_arguments(**arguments)
+        check = rule_checker(arguments)
+        check("at least 1", lambda n: n >= 1, "num_decoder_layers")
         check("0 or more", lambda x: x >= 0, "kl_weight", "contrastive_weight", "kl_warmup_steps")
         check("above 0", lambda x: x > 0, "temperature")
         check("'dot' or 'cosine'", lambda word: word in ("dot", "cosine"), "similarity")
@@ -142,16 +135,20 @@ class MetaSGCL(SequentialRecommender):
         """`[B, L]` ids to the encoder output F, `[B, L, D]` (eq. 4-10)."""
         return self.encoder(self.embedding(item_ids, training=training), visible, training=training)
 
-    def call(self, inputs: dict[str, Tensor], training: bool = False) -> dict[str, Tensor]:
+    def call(
+        self, inputs: dict[str, Tensor], training: bool = False, newest: int | None = None
+    ) -> dict[str, Tensor]:
         """The latent Gaussians and the decoded states of both views at every position.
 
         Args:
             inputs: `item_ids` `[B, L]` int, left padded with 0, newest last; of longer windows than
                 `max_length` the newest items count.
             training: draw the views; otherwise both are the mean.
+            newest: how many positions to decode states for; by default all.
 
         Returns:
-            `mean`, `log_variance`, `meta_log_variance`, `states` and `meta_states`, each `[B, L, D]`.
+            `mean`, `log_variance`, `meta_log_variance`, `states` and `meta_states`, each `[B, L, D]`, the
+            states with `newest` `[B, newest, D]`.
         """
         item_ids = inputs["item_ids"][:, -self.max_length :]
         visible = visible_positions(item_ids)
@@ -160,10 +157,11 @@ class MetaSGCL(SequentialRecommender):
         if training:
             views = [self.sample(mean, log_variance), self.sample(mean, meta_log_variance)]
             # One pass of the shared decoder over both views.
-            both = self.decoder(ops.concatenate(views), ops.concatenate([visible, visible]), training=True)
+            both_visible = ops.concatenate([visible, visible])
+            both = self.decoder(ops.concatenate(views), both_visible, training=True, newest=newest)
             states, meta_states = ops.split(both, 2)
         else:
-            states = meta_states = self.decoder(mean, visible, training=False)
+            states = meta_states = self.decoder(mean, visible, training=False, newest=newest)
         return {
             "mean": mean,
             "log_variance": log_variance,
@@ -171,10 +169,6 @@ class MetaSGCL(SequentialRecommender):
             "states": states,
             "meta_states": meta_states,
         }
-
-    def score_items(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Scores from the decoded mean at the newest position (eq. 22); see the base class."""
-        return self.embedding.score(self(inputs, training=False)["states"][:, -1])
 
     # ---- the objective ------------------------------------------------------------------------
 
@@ -207,8 +201,7 @@ class MetaSGCL(SequentialRecommender):
                 over the batch's targets.
             training: unused.
         """
-        real = ops.cast(ops.not_equal(y, 0), "float32")
-        weights = real / ops.maximum(ops.sum(real), 1.0) if sample_weight is None else sample_weight * real
+        weights = target_weights(y, sample_weight)
         newest = {name: tensor[:, -ops.shape(y)[1] :] for name, tensor in y_pred.items()}
 
         def total(per_target: Tensor) -> Tensor:
@@ -216,19 +209,20 @@ class MetaSGCL(SequentialRecommender):
 
         # Both views go through the catalogue in one pass.
         both_states = ops.concatenate([newest["states"], newest["meta_states"]])
-        both = losses.softmax_cross_entropy(both_states, self.embedding.item_table, ops.tile(y, (2, 1)))
-        reconstruction, meta_reconstruction = ops.split(both, 2)
+        reconstruction, both_losses = self.item_loss(
+            both_states, ops.tile(y, (2, 1)), ops.tile(weights, (2, 1)), embedding=self.embedding
+        )
+        view_losses, meta_view_losses = ops.split(both_losses, 2)
         kl_weight = self.current_kl_weight()
         terms = {
-            "reconstruction_loss": total(reconstruction),
-            "meta_reconstruction_loss": total(meta_reconstruction),
+            "reconstruction_loss": ops.sum(view_losses),
+            "meta_reconstruction_loss": ops.sum(meta_view_losses),
             "kl": total(losses.gaussian_kl(newest["mean"], newest["log_variance"])),
             "meta_kl": total(losses.gaussian_kl(newest["mean"], newest["meta_log_variance"])),
             "contrastive_loss": self.contrast(y_pred["states"], y_pred["meta_states"]),
         }
         loss = (
-            terms["reconstruction_loss"]
-            + terms["meta_reconstruction_loss"]
+            reconstruction
             + kl_weight * (terms["kl"] + terms["meta_kl"])
             + self.contrastive_weight * terms["contrastive_loss"]
             + sum(self.losses)
@@ -278,21 +272,22 @@ class MetaSGCL(SequentialRecommender):
             optimizer = PairOptimizer(optimizer, type(optimizer).from_config(optimizer.get_config()))
         super().compile(optimizer, **kwargs)
 
-    def train_step(self, data: Any) -> dict[str, Tensor]:
+    def train_on(self, data: Any) -> dict[str, Tensor]:
         """One batch: the main update and, in two-step training, the meta encoder's after it."""
         if not self.two_step:
-            return super().train_step(data)
+            return super().train_on(data)
         variables, meta_variables = self.optimizer.split(self.trainable_variables)
         logs = self.update(data, self.optimizer.main, variables)
 
         inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([v.value for v in meta_variables])
-            loss = self.meta_loss(inputs["item_ids"])
-        self.optimizer.meta.apply(tape.gradient(loss, meta_variables), meta_variables)
+        self.minimize(lambda: self.meta_loss(inputs), self.optimizer.meta, meta_variables)
         return logs
 
-    def meta_loss(self, item_ids: Tensor) -> Tensor:
-        """What step 2 minimises: the contrastive loss of the batch, encoded again."""
-        outputs = self({"item_ids": item_ids}, training=True)
+    def meta_loss(self, inputs: dict[str, Tensor]) -> Tensor:
+        """What step 2 minimises: the contrastive loss of the batch, encoded again.
+
+        It needs neither scores nor the decoder's last block but at the newest position, nor, because only the
+        meta encoder moves, gradients of anything before it.
+        """
+        outputs = self(inputs, training=True, newest=1)
         return self.contrast(outputs["states"], outputs["meta_states"])

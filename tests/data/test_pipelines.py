@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from metasgcl_tf.data import pipelines
+from metasgcl_tf.data.splitting import leave_one_out
+from metasgcl_tf.datasets import load
 from metasgcl_tf.models import MetaSGCL
 
 RECIPES = [pipelines.next_item, pipelines.every_prefix]
@@ -139,11 +141,48 @@ def test_little_is_padded(make_split, recipe):
     assert padded <= 0.15
 
 
+def planned_share_of_padding(split, max_length, batch_size):
+    """Of an epoch of `next_item`, from its plan alone: no batch is gathered."""
+    windows, buckets = pipelines.all_position_windows(split, max_length), pipelines.length_buckets(max_length)
+    lengths = windows.end - windows.begin
+    plan = pipelines.epoch_plan(lengths, buckets, batch_size, seed=0, epoch=0)
+    longest = np.where(plan >= 0, lengths[plan], 0).max(axis=1)
+    places = buckets[np.searchsorted(buckets, longest)] * (plan >= 0).sum(axis=1)
+    return 1 - lengths.sum() / places.sum()
+
+
+def test_the_plan_tells_how_much_is_padded(make_split):
+    split = make_split(numbered(3 + np.random.default_rng(1).geometric(1 / 9, 300)))
+    item_ids = [x["item_ids"] for x, _, _ in read(pipelines.next_item(split, max_length=20, batch_size=16))]
+    padded = sum((ids == 0).sum() for ids in item_ids) / sum(ids.size for ids in item_ids)
+    assert 0.01 < padded == pytest.approx(planned_share_of_padding(split, 20, 16))
+
+
+@pytest.mark.parametrize("batch_size", [32, 128])
+@pytest.mark.parametrize(("name", "max_length"), [("toys", 50), ("clothing", 50), ("ml-1m", 200)])
+def test_little_of_the_real_logs_is_padded(shared_data, name, max_length, batch_size):
+    split = leave_one_out(load(shared_data / f"{name}.txt.gz", k_core=1))
+    assert planned_share_of_padding(split, max_length, batch_size) <= 0.15
+
+
+@both_recipes
+def test_it_is_known_in_advance_how_many_targets_a_row_of_prefixes_has(split, recipe):
+    _, targets, weights = recipe(split, max_length=8, batch_size=4).element_spec
+    newest = 1 if recipe is pipelines.every_prefix else None
+    assert targets.shape.as_list() == weights.shape.as_list() == [None, newest]
+
+
 @pytest.mark.parametrize("max_length", [1, 2, 3, 4, 5, 50, 200])
 def test_lengths_batches_are_padded_to(max_length):
     buckets = pipelines.length_buckets(max_length)
     assert buckets[-1] == max_length and (np.diff(buckets) > 0).all()
     assert all(b <= max(a * 1.25, a + 1) for a, b in itertools.pairwise(buckets))
+
+
+def test_lengths_by_hand():
+    assert pipelines.length_buckets(30).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18, 22, 27, 30]
+    found = pipelines.bucketed_lengths(np.array([[1, 8, 9], [10, 23, 28]]))
+    assert found.tolist() == [[1, 8, 10], [10, 27, 33]]
 
 
 # ---- ranking ------------------------------------------------------------------------------------
@@ -179,3 +218,32 @@ def test_a_repeated_item_is_seen_once(make_split):
         for user, row in zip(inputs["user_index"].numpy(), inputs["seen"].numpy(), strict=True)
     }
     assert seen == {0: [1, 2], 1: [4]}
+
+
+@pytest.mark.parametrize("max_length", [50, 200])
+def test_ranking_batches_have_few_shapes(make_split, max_length):
+    split = make_split(numbered(np.arange(3, 120)))
+    shapes = {
+        (inputs["item_ids"].shape[1], inputs["seen"].shape[1])
+        for inputs, _ in pipelines.ranking(split, "test", max_length=max_length, batch_size=2)
+    }
+    looked_at, seen = map(set, zip(*shapes, strict=True))
+    longest = set(pipelines.length_buckets(119).tolist())
+    assert seen <= longest and max(seen) >= 118
+    assert looked_at == {min(length, max_length) for length in seen}
+    assert len(shapes) <= 20  # of 117 lengths
+
+
+def test_ranking_takes_as_many_rows_at_once_as_suit_the_catalogue(make_split, monkeypatch):
+    split = make_split([[1, 2, 3]] * 7, num_items=9)
+    monkeypatch.setattr(pipelines, "rows_at_once", lambda num_items: {9: 3}[num_items])
+    sizes = [len(targets) for _, targets in pipelines.ranking(split, "test", max_length=5)]
+    assert sizes == [3, 3, 1]
+
+
+@pytest.mark.parametrize("num_items", [1, 100, 11_924, 16_383, 16_384, 10**6, 10**7])
+def test_scores_of_the_rows_at_once_stay_below_16_megabytes(num_items):
+    rows = pipelines.rows_at_once(num_items)
+    assert 1 <= rows <= 256
+    assert rows == 1 or 4 * rows * (num_items + 1) <= 2**24
+    assert rows == 256 or 4 * (rows + 1) * (num_items + 1) > 2**24  # and not fewer than could be

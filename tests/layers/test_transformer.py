@@ -2,11 +2,13 @@
 
 import itertools
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
-from metasgcl_tf.layers.transformer import Transformer, visible_positions
+from metasgcl_tf.layers.transformer import SelfAttention, Transformer, gelu, visible_positions
 
 LENGTH, DIM = 6, 8
 every_kind = pytest.mark.parametrize(
@@ -83,6 +85,25 @@ def test_a_row_of_padding_is_finite(norm_first, relative_positions):
     assert np.isfinite(output).all()
 
 
+@every_kind
+@pytest.mark.parametrize("newest", [1, 3, LENGTH])
+def test_the_newest_positions_alone_are_the_end_of_all_and_so_are_their_gradients(
+    norm_first, relative_positions, newest
+):
+    transformer = random_transformer(norm_first, relative_positions)
+    visible = visible_positions(np.array([[1, 2, 3, 4, 5, 6], [0, 0, 1, 2, 3, 4]]))
+    x, upstream = tf.constant(states(2, LENGTH, DIM)), states(2, newest, DIM)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        whole, short = transformer(x, visible), transformer(x, visible, newest=newest)
+        from_whole, from_short = (tf.reduce_sum(y * upstream) for y in (whole[:, -newest:], short))
+    np.testing.assert_allclose(short, whole[:, -newest:], rtol=1e-4, atol=1e-5)
+    sources = [x, *(v.value for v in transformer.trainable_variables)]
+    for found, expected in zip(*(tape.gradient(t, sources) for t in (from_short, from_whole)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+        assert np.any(expected)
+
+
 def test_without_positions_the_order_of_older_items_does_not_matter_and_with_them_it_does():
     visible, x = visible_positions(np.ones((1, 3), int)), states(1, 3, DIM)
     swapped = x[:, [1, 0, 2]]
@@ -101,6 +122,43 @@ def test_dropout_acts_in_training_only():
     assert np.abs(one - other).max() > 1e-3
 
 
+def test_dropout_in_attention_drops_weights_and_keeps_their_mean():
+    """With values of 1 the output is the sum of the weights that are left, each twice as large."""
+    attention = SelfAttention(1, LENGTH, dropout=0.5, relative_positions=False)
+    attention.build((None, LENGTH, DIM))
+    values = np.concatenate([np.zeros(2 * DIM), np.ones(DIM)])
+    attention.query_key_value.set_weights([np.zeros((DIM, 3 * DIM)), values])
+    attention.output_projection.set_weights([np.eye(DIM), np.zeros(DIM)])
+    x, visible = states(500, 2, DIM), visible_positions(np.ones((500, 2), int))
+    output = ops.convert_to_numpy(attention(x, visible, training=True))[..., 0]
+    assert set(np.round(output[:, 0], 4)) == {0, 2} and set(np.round(output[:, 1], 4)) == {0, 1, 2}
+    assert abs(output.mean() - 1) < 0.1
+    np.testing.assert_allclose(attention(x, visible), np.ones((500, 2, DIM)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_backward_pass_drops_what_the_forward_pass_dropped(compiled):
+    attention = SelfAttention(2, LENGTH, dropout=0.5, relative_positions=True)
+    attention.build((None, LENGTH, DIM))
+    x, upstream = states(3, LENGTH, DIM), states(3, LENGTH, DIM)
+    visible = visible_positions(np.ones((3, LENGTH), int))
+
+    def output_and_gradient(values):
+        """Of the output in the values, which it is linear in: its product with them is the output again."""
+        kernel, bias = attention.query_key_value.kernel, attention.query_key_value.bias
+        kernel.assign(tf.concat([kernel[:, : 2 * DIM], values], axis=1))
+        bias.assign(tf.zeros_like(bias))
+        with tf.GradientTape() as tape:
+            total = tf.reduce_sum(attention(x, visible, training=True) * upstream)
+        return total, tape.gradient(total, kernel.value)[:, 2 * DIM :]
+
+    step = tf.function(output_and_gradient) if compiled else output_and_gradient
+    values = tf.constant(states(DIM, DIM))
+    for _ in range(3):
+        total, gradient = step(values)
+        np.testing.assert_allclose(np.sum(gradient * values), total, rtol=1e-3)
+
+
 def test_attention_by_hand():
     """One head with identity maps: the softmax of scaled dot products plus the bias of the distance."""
     attention = random_transformer().blocks[0].attention
@@ -114,3 +172,15 @@ def test_attention_by_hand():
         logits = [x[0, i] @ x[0, j] / np.sqrt(DIM) + [0, 2, -1][i - j] for j in range(i + 1)]
         weights = np.exp(logits) / np.exp(logits).sum()
         np.testing.assert_allclose(output[0, i], weights @ x[0, : i + 1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gelu_and_its_gradient_are_those_of_keras(dtype):
+    x = tf.cast(np.linspace(-6, 6, 49), dtype)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        ours, theirs = gelu(x), keras.activations.gelu(tf.cast(x, "float32"))
+    precision = {"rtol": 0.02, "atol": 0.01} if dtype == "bfloat16" else {"rtol": 1e-4, "atol": 1e-6}
+    assert ours.dtype == dtype
+    for value, expected in ((ours, theirs), (tape.gradient(ours, x), tape.gradient(theirs, x))):
+        np.testing.assert_allclose(tf.cast(value, "float32"), tf.cast(expected, "float32"), **precision)

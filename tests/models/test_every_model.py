@@ -12,6 +12,7 @@ from metasgcl_tf.data import pipelines
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.metrics import ranking_metrics
 from metasgcl_tf.models import MODELS
+from metasgcl_tf.optimizers import RowWiseAdam
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Case:
 SMALL = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "dropout": 0.1}
 CASES = {
     "meta_sgcl": Case(SMALL, epochs=25),
+    "sasrec": Case(SMALL, epochs=25),
     "item_cooccurrence": Case(),
     "pop": Case(learns_order=False),
 }
@@ -77,6 +79,23 @@ def scores_of(model, item_ids):
     return keras.ops.convert_to_numpy(model.score_items({"item_ids": np.asarray(item_ids, np.int32)}))
 
 
+NEURAL = ("meta_sgcl", "sasrec")
+
+
+@pytest.mark.parametrize("neural", NEURAL)
+@pytest.mark.parametrize("item_loss", ["sampled_softmax", "gbce"])
+def test_it_learns_a_cyclic_log_from_few_negatives(neural, item_loss, cyclic):
+    keras.utils.set_random_seed(1)
+    model = build(neural, item_loss=item_loss, num_negatives=4)
+    model.compile(RowWiseAdam(0.02))
+    model.adapt(cyclic)
+    batches = model.training_recipe(cyclic, max_length=MAX_LENGTH, batch_size=8)
+    model.fit(batches, epochs=30, shuffle=False, verbose=0)
+    ranking = pipelines.ranking(cyclic, "test", max_length=MAX_LENGTH)
+    report = model.evaluate(ranking, verbose=0, return_dict=True)
+    assert report["kept_mrr"] > 0.9  # by chance 0.26
+
+
 @pytest.mark.parametrize("part", ["valid", "test"])
 def test_it_learns_a_cyclic_log(name, trained, cyclic, part):
     if not CASES[name].learns_order:
@@ -125,6 +144,7 @@ def test_config_round_trip(name):
 
 
 def test_a_reloaded_model_gives_the_same_scores(trained, histories, tmp_path):
+    trained.recommend(histories, 1)  # what it has compiled is not saved
     trained.save(tmp_path / "model.keras")
     reloaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(scores_of(reloaded, histories), scores_of(trained, histories))
@@ -179,6 +199,40 @@ def test_recommend_reads_the_newest_items_of_a_long_history_and_leaves_out_all_o
     assert np.isfinite(scores).all()
 
 
+@pytest.mark.parametrize(("rows", "blocks"), [(2, [2, 2, 2]), (4, [4, 2]), (6, [6])])
+def test_recommend_scores_a_block_of_histories_at_a_time(trained, histories, monkeypatch, rows, blocks):
+    items, scores = map(keras.ops.convert_to_numpy, trained.recommend(histories, 4))
+    sizes, best_items = [], trained._best_items
+
+    def watched(item_ids, **options):
+        sizes.append(len(item_ids))
+        return best_items(item_ids, **options)
+
+    monkeypatch.setattr(trained, "_best_items", watched)
+    monkeypatch.setattr(pipelines, "rows_at_once", lambda num_items: {NUM_ITEMS: rows}[num_items])
+    found_items, found_scores = map(keras.ops.convert_to_numpy, trained.recommend(histories, 4))
+    assert sizes == blocks
+    np.testing.assert_array_equal(found_items, items)
+    np.testing.assert_allclose(found_scores, scores, rtol=1e-4, atol=1e-5)
+    assert found_items.dtype == np.int32 and found_scores.dtype == np.float32
+
+
+def test_recommend_of_no_history_is_nothing(trained, histories):
+    items, scores = map(keras.ops.convert_to_numpy, trained.recommend(histories[:0], 3))
+    assert items.shape == scores.shape == (0, 3)
+
+
+def test_recommend_follows_what_the_model_learns_after_it_was_first_asked(name, trained, histories, cyclic):
+    model = build(name)
+    before = keras.ops.convert_to_numpy(model.recommend(histories, 3, exclude_seen=False)[1])
+    model.adapt(cyclic)
+    model.set_weights(trained.get_weights())
+    after = keras.ops.convert_to_numpy(model.recommend(histories, 3, exclude_seen=False)[1])
+    best = np.sort(scores_of(trained, histories)[:, 1:])[:, ::-1][:, :3]
+    np.testing.assert_allclose(after, best, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(before, after, atol=1e-3)
+
+
 @pytest.mark.parametrize("k", [0, NUM_ITEMS + 1])
 def test_recommend_refuses_an_impossible_k(trained, histories, k):
     with pytest.raises(InputError, match=rf"^`k` should be between 1 and .* 12\. Received: `k` = {k}\.$"):
@@ -194,7 +248,7 @@ def test_no_two_weights_start_with_the_same_numbers(name):
 
 
 def extra_weights(name):
-    return {"learned_positions": True} if name == "meta_sgcl" else {}
+    return {"learned_positions": True} if name in NEURAL else {}
 
 
 # ---- arguments ----------------------------------------------------------------------------------
@@ -202,12 +256,22 @@ def extra_weights(name):
 BAD_ARGUMENTS = [
     *((name, argument, 0, "at least 1") for name in MODELS for argument in ("num_items", "max_length")),
     *(
-        ("meta_sgcl", argument, 0, "at least 1")
-        for argument in ("hidden_dim", "num_layers", "num_heads", "num_decoder_layers")
+        (name, argument, 0, "at least 1")
+        for name in NEURAL
+        for argument in ("hidden_dim", "num_layers", "num_heads", "num_negatives")
     ),
-    ("meta_sgcl", "hidden_dim", 15, "a multiple of num_heads = 2"),
-    ("meta_sgcl", "dropout", 1.0, "at least 0 and below 1"),
-    ("meta_sgcl", "dropout", -0.1, "at least 0 and below 1"),
+    *(
+        (name, *rest)
+        for name in NEURAL
+        for rest in [
+            ("hidden_dim", 15, "a multiple of num_heads = 2"),
+            ("dropout", 1.0, "at least 0 and below 1"),
+            ("dropout", -0.1, "at least 0 and below 1"),
+            ("item_loss", "bce", "one of softmax, sampled_softmax, gbce"),
+            ("negative_sampling", "pop", "one of popularity, log_uniform, uniform"),
+        ]
+    ),
+    ("meta_sgcl", "num_decoder_layers", 0, "at least 1"),
     ("meta_sgcl", "kl_weight", -0.5, "0 or more"),
     ("meta_sgcl", "kl_warmup_steps", -1, "0 or more"),
     ("meta_sgcl", "contrastive_weight", -1.0, "0 or more"),

@@ -1,0 +1,144 @@
+"""Where TensorFlow and JAX differ: gradients of a stateful update, compiled functions, rows of a table.
+
+Everything else is written with `keras.ops`. On JAX a variable cannot be assigned inside a compiled
+function; Keras' stateless scopes let the same code run there, with values passed in and read out.
+"""
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+Tensor = Any
+Variables = Sequence[keras.Variable]
+NAME = keras.backend.backend()
+
+if NAME == "tensorflow":
+    import tensorflow as tf
+elif NAME == "jax":
+    import jax
+else:
+    raise ImportError(f"KERAS_BACKEND should be tensorflow or jax. Received: {NAME!r}.")
+
+
+def static_shapes() -> bool:
+    """Whether compiled functions are always XLA's, which needs every shape in advance."""
+    return NAME == "jax"
+
+
+def gradients(loss: Callable[[], Tensor], variables: Variables, state: Variables) -> list[Tensor]:
+    """Gradients of a loss in some variables.
+
+    Args:
+        loss: computes a scalar from the variables; may assign others (metrics, seeds of random numbers).
+        variables: those to differentiate by.
+        state: every variable that `loss` reads or assigns, these included.
+
+    Returns:
+        One for each of `variables`, in order. On TensorFlow, `tf.IndexedSlices` where only rows were read.
+    """
+    if NAME == "tensorflow":
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([v.value for v in variables])
+            value = loss()
+        return tape.gradient(value, [v.value for v in variables])
+
+    paths = {v.path for v in variables}
+    others = [v for v in state if v.path not in paths]
+
+    def stateless_loss(values: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        given = [*zip(variables, values, strict=True), *((v, v.value) for v in others)]
+        with keras.StatelessScope(state_mapping=given) as scope:
+            value = loss()
+        return value, [scope.get_current_value(v) for v in others]
+
+    found, assigned = jax.grad(stateless_loss, has_aux=True)([v.value for v in variables])
+    for variable, value in zip(others, assigned, strict=True):
+        variable.assign(value)
+    return found
+
+
+def keras_step(
+    update: Callable[[keras.Model, Any], Any], *groups: str, returned: int | None = None
+) -> Callable:
+    """Turns `update(model, data) -> result`, which may assign variables, into a step of Keras' loops.
+
+    On TensorFlow that is what Keras asks for. On JAX a step takes and returns the variables' values.
+
+    Args:
+        update: what to do with a batch.
+        *groups: the model's lists of variables whose values the step is given on JAX, in Keras' order.
+        returned: which of the groups it returns; by default all.
+    """
+    if NAME == "tensorflow":
+        return update
+
+    def stateless_update(model: keras.Model, state: tuple, data: Any) -> tuple[Any, tuple]:
+        lists = [operator.attrgetter(group)(model) for group in groups]
+        pairs = [p for each, values in zip(lists, state, strict=True) for p in zip(each, values, strict=True)]
+        with keras.StatelessScope(state_mapping=pairs) as scope:
+            result = update(model, data)
+        assigned = tuple([scope.get_current_value(v) for v in each] for each in lists)
+        return result, assigned if returned is None else assigned[returned]
+
+    return stateless_update
+
+
+def compiled(function: Callable[..., Any], variables: Variables) -> Callable[..., Any]:
+    """Compiles a function of tensors that reads some variables.
+
+    Args:
+        function: takes tensors; arguments passed by keyword are static Python values.
+        variables: every variable it reads.
+    """
+    if NAME == "tensorflow":
+        return tf.function(function, reduce_retracing=True)
+
+    @functools.cache
+    def with_static(**static: Any) -> Callable:
+        def stateless(values: list[Tensor], *tensors: Tensor) -> Any:
+            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+                return function(*tensors, **static)
+
+        return jax.jit(stateless)
+
+    return lambda *tensors, **static: with_static(**static)([v.value for v in variables], *tensors)
+
+
+def take_rows(table: keras.Variable, rows: Tensor) -> Tensor:
+    """`[V, D]` variable and `[...]` int rows to `[..., D]`, reading only those rows.
+
+    TensorFlow copies the whole of a variable that is updated row by row whenever it is read as a tensor.
+    """
+    return tf.gather(table.value, rows) if NAME == "tensorflow" else keras.ops.take(table, rows, axis=0)
+
+
+def apply_adam(
+    variable: Any,
+    first_moment: Any,
+    second_moment: Any,
+    gradient: Any,
+    beta_1_power: Tensor,
+    beta_2_power: Tensor,
+    learning_rate: Tensor,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
+    """One Adam update of a `tf.Variable` and its moments: all of it, or the rows of a `tf.IndexedSlices`."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        handles = {"var": variable.handle, "m": first_moment.handle, "v": second_moment.handle}
+        powers = {"beta1_power": beta_1_power, "beta2_power": beta_2_power}
+        rates = {"lr": learning_rate, "beta1": beta_1, "beta2": beta_2, "epsilon": epsilon}
+        tf.raw_ops.ResourceApplyAdam(**handles, **powers, **rates, grad=gradient)
+        return
+    rows, slots = tf.unique(gradient.indices)
+    gradient = tf.math.unsorted_segment_sum(gradient.values, slots, tf.size(rows))
+    first = beta_1 * tf.gather(first_moment, rows) + (1 - beta_1) * gradient
+    second = beta_2 * tf.gather(second_moment, rows) + (1 - beta_2) * tf.square(gradient)
+    rate = learning_rate * tf.sqrt(1 - beta_2_power) / (1 - beta_1_power)
+    first_moment.scatter_update(tf.IndexedSlices(first, rows))
+    second_moment.scatter_update(tf.IndexedSlices(second, rows))
+    variable.scatter_sub(tf.IndexedSlices(rate * first / (tf.sqrt(second) + epsilon), rows))

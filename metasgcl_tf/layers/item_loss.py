@@ -1,0 +1,116 @@
+"""The loss over the catalogue: full softmax, or estimates of it for large catalogues."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from metasgcl_tf import backend, losses
+from metasgcl_tf.layers.embedding import ItemEmbedding
+
+Tensor = Any
+
+LOSSES = ("softmax", "sampled_softmax", "gbce")
+SAMPLINGS = ("popularity", "log_uniform", "uniform")
+# Sampling probabilities are kept as whole shares of this, so that sums of them are exact.
+_SHARES = 2**30
+
+
+@keras.saving.register_keras_serializable(package="metasgcl_tf")
+class ItemLoss(keras.layers.Layer):
+    """How well states predict their targets among all items.
+
+    The sampled losses draw one set of negatives a batch, shared by all its targets, with replacement;
+    a negative that is a target's own item does not count for it.
+
+    Args:
+        num_items: V.
+        loss: `"softmax"`, over the whole catalogue; `"sampled_softmax"`, corrected by the logarithm of each
+            negative's expected count; or `"gbce"`, see `metasgcl_tf.losses.gbce`.
+        num_negatives: K, of the sampled losses.
+        negative_sampling: `"popularity"` (training count + 1), `"log_uniform"` (Zipfian in the rank of the
+            count) or `"uniform"`; if None, `"uniform"` for `"gbce"` and `"popularity"` otherwise.
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        loss: str = "softmax",
+        num_negatives: int = 512,
+        negative_sampling: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)  # sums over a catalogue are float32, and so are weights
+        self.num_items, self.loss, self.num_negatives = num_items, loss, num_negatives
+        self.static_shapes = backend.static_shapes()
+        self.sampling = negative_sampling or ("uniform" if loss == "gbce" else "popularity")
+        if loss != "softmax":
+            self.seed_generator = keras.random.SeedGenerator()
+            # Cumulative probabilities in ascending item order, uniform until `adapt`.
+            self.cumulative = self.add_weight(
+                name="cumulative", shape=(num_items,), dtype="int32", trainable=False
+            )
+            self._set_probabilities(np.ones(num_items))
+
+    def adapt(self, item_counts: np.ndarray) -> None:
+        """Takes the sampling probabilities from `[V + 1]` training counts."""
+        if self.loss == "softmax" or self.sampling == "uniform":
+            return
+        counts = item_counts[1:].astype(np.float64)
+        if self.sampling == "popularity":
+            self._set_probabilities(counts + 1)
+        else:
+            rank = np.argsort(np.argsort(-counts, kind="stable"))
+            self._set_probabilities(np.log1p(1 / (rank + 1)))
+
+    def _set_probabilities(self, weights: np.ndarray) -> None:
+        # Every item gets a share, or its logarithm could not be taken.
+        spare = _SHARES - self.num_items
+        cumulative = np.cumsum(weights)
+        shares = np.floor(cumulative / cumulative[-1] * spare) + np.arange(1, self.num_items + 1)
+        self.cumulative.assign(shares.astype(np.int32))
+
+    def call(
+        self, states: Tensor, targets: Tensor, weights: Tensor, *, embedding: ItemEmbedding
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of `[..., D]` states whose next items are `targets`.
+
+        Args:
+            states: `[..., D]`.
+            targets: `[...]` int, 1..V; 0 where there is none.
+            weights: `[...]` what each target counts.
+            embedding: whose table scores the items.
+
+        Returns:
+            The weighted sum over targets, a float32 scalar to minimise, and its terms `[...]`, to report.
+        """
+        if self.loss == "softmax":
+            return losses.softmax_cross_entropy(states, embedding.table, targets, weights, self.static_shapes)
+        states, negatives = ops.cast(states, "float32"), self.draw()
+        target_rows, negative_rows = (
+            ops.cast(backend.take_rows(embedding.table, items), "float32") for items in (targets, negatives)
+        )
+        target_scores = ops.sum(states * target_rows, axis=-1)
+        negative_scores = ops.matmul(states, ops.transpose(negative_rows))
+        if self.loss == "sampled_softmax":
+            negative_scores = negative_scores - self.log_expected_count(negatives)
+        negative_scores = ops.where(ops.equal(negatives, targets[..., None]), -1e9, negative_scores)
+        if self.loss == "sampled_softmax":
+            per_target = losses.sampled_softmax(target_scores, negative_scores)
+        else:
+            per_target = losses.gbce(target_scores, negative_scores, self.num_items)
+        terms = ops.where(ops.not_equal(targets, 0), weights * per_target, 0.0)
+        return ops.sum(terms), ops.stop_gradient(terms)
+
+    def draw(self) -> Tensor:
+        """`[K]` int32 item ids, each drawn with its probability."""
+        shares = keras.random.randint((self.num_negatives,), 0, _SHARES, "int32", self.seed_generator)
+        return ops.cast(ops.searchsorted(self.cumulative, shares, side="right"), "int32") + 1
+
+    def log_expected_count(self, items: Tensor) -> Tensor:
+        """Logarithm of how often each of `[...]` items is expected among the negatives; float32."""
+        upper = backend.take_rows(self.cumulative, ops.maximum(items - 1, 0))
+        lower = backend.take_rows(self.cumulative, ops.maximum(items - 2, 0))
+        shares = upper - ops.where(items > 1, lower, 0)
+        return ops.log(ops.cast(shares, "float32") * (self.num_negatives / _SHARES))

@@ -1,0 +1,128 @@
+"""What the models with item embeddings share: states of the newest positions only, and the item loss."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from metasgcl_tf.data import pipelines
+from metasgcl_tf.models import MetaSGCL, SASRec
+from metasgcl_tf.optimizers import RowWiseAdam
+
+NUM_ITEMS, LENGTH, DIM = 7, 5, 4
+X = np.array([[0, 0, 1, 2, 4], [0, 3, 4, 5, 6], [2, 4, 6, 7, 1], [0, 0, 0, 0, 3]], np.int32)
+both_models = pytest.mark.parametrize("model", [SASRec, MetaSGCL])
+every_kind = pytest.mark.parametrize("options", [{}, {"norm_first": True}, {"learned_positions": True}])
+
+
+def build(model, **options):
+    """Without dropout and with the same noise at every call, so that a loss can be computed twice."""
+    keras.utils.set_random_seed(0)
+    sizes = {"hidden_dim": DIM, "num_layers": 2, "num_heads": 2, "dropout": 0.0}
+    built = model(NUM_ITEMS, LENGTH, **(sizes | options))
+    rng = np.random.default_rng(0)
+    for v in built.trainable_variables:
+        v.assign(v + rng.normal(scale=0.2, size=v.shape))
+    noise = rng.normal(size=(LENGTH, DIM)).astype(np.float32)
+    built.sample = lambda mean, log_variance: mean + ops.exp(0.5 * log_variance) * noise
+    return built
+
+
+@both_models
+@every_kind
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("newest", [1, 3])
+def test_states_of_the_newest_positions_are_the_end_of_all_states(model, options, training, newest):
+    built = build(model, **options)
+    whole = built({"item_ids": X}, training=training)
+    short = built({"item_ids": X}, training=training, newest=newest)
+    assert set(short) == set(whole)
+    for name in set(whole) & {"states", "meta_states"}:
+        assert short[name].shape == (len(X), newest, DIM)
+        np.testing.assert_allclose(short[name], whole[name][:, -newest:], atol=1e-5)
+
+
+@both_models
+@every_kind
+def test_targets_at_the_newest_position_give_the_same_gradients_whatever_states_are_there(model, options):
+    built = build(model, **options)
+    y, weights = np.array([[5], [7], [0], [2]], np.int32), np.array([[1.0], [0.5], [9.0], [2.0]], np.float32)
+    results = []
+    for outputs_of in (built.training_outputs, lambda inputs, y: built(inputs, training=True)):
+        with tf.GradientTape() as tape:
+            outputs = outputs_of({"item_ids": X}, y)
+            loss = built.compute_loss({"item_ids": X}, y, outputs, weights)
+        variables = [v.value for v in built.trainable_variables]
+        gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
+        results.append((outputs["states"].shape[1], loss, gradients))
+    (one, short_loss, short), (every, whole_loss, whole) = results
+    assert (one, every) == (1, LENGTH)
+    np.testing.assert_allclose(short_loss, whole_loss, rtol=1e-5)
+    for found, expected, v in zip(short, whole, built.trainable_variables, strict=True):
+        found, expected = tf.convert_to_tensor(found), tf.convert_to_tensor(expected)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5, err_msg=v.path)
+
+
+@both_models
+@pytest.mark.parametrize(
+    ("recipe", "newest"), [(pipelines.every_prefix, 1), (pipelines.next_item, None)], ids=["prefix", "all"]
+)
+def test_fit_computes_no_more_states_than_there_are_targets(model, recipe, newest, make_split, monkeypatch):
+    asked, call = [], model.call
+
+    def watched(self, inputs, training=False, newest=None):
+        asked.append(newest)
+        return call(self, inputs, training=training, newest=newest)
+
+    monkeypatch.setattr(model, "call", watched)
+    options = {"training": "joint"} if model is MetaSGCL else {}
+    built = model(NUM_ITEMS, LENGTH, hidden_dim=2, num_layers=1, num_heads=1, **options)
+    built.compile("sgd")
+    asked.clear()
+    split = make_split([[1, 2, 3, 4, 5, 6, 7], [2, 3, 4, 5]])
+    built.fit(recipe(split, max_length=LENGTH, batch_size=4), shuffle=False, verbose=0)
+    assert set(asked) == {newest}
+
+
+@both_models
+def test_sampling_follows_the_counts_of_the_training_part_also_after_reloading(model, make_split, tmp_path):
+    # Training parts: [3, 1] twice and [3]; counts + 1 are 3, 1, 4, 1, 1.
+    split = make_split([[3, 1, 4, 4], [3, 1, 5, 4], [3, 4, 4]], num_items=5)
+    built = model(
+        5, 4, hidden_dim=2, num_layers=1, num_heads=1, item_loss="sampled_softmax", num_negatives=10
+    )
+    built.adapt(split)
+    built.save(tmp_path / "model.keras")
+    for each in (built, keras.models.load_model(tmp_path / "model.keras")):
+        counts = np.exp(each.item_loss.log_expected_count(np.arange(1, 6)))
+        np.testing.assert_allclose(counts, [3, 1, 4, 1, 1], rtol=1e-5)
+
+
+every_item_loss = pytest.mark.parametrize("item_loss", ["softmax", "sampled_softmax", "gbce"])
+
+
+def fitted_losses(model, item_loss, jit_compile=False):
+    sizes = {"hidden_dim": 8, "num_layers": 1, "num_heads": 1, "dropout": 0.0}
+    keras.utils.set_random_seed(0)
+    built = model(NUM_ITEMS, LENGTH, **sizes, item_loss=item_loss, num_negatives=4)
+    built.compile(RowWiseAdam(0.02), jit_compile=jit_compile)
+    targets = np.where(X > 0, X % NUM_ITEMS + 1, 0)
+    return built.fit({"item_ids": X}, targets, batch_size=4, epochs=30, verbose=0).history["loss"]
+
+
+@both_models
+@every_item_loss
+def test_it_is_fitted_in_half_precision(model, item_loss):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        losses = fitted_losses(model, item_loss)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@every_item_loss
+def test_it_is_fitted_with_xla(item_loss):
+    losses = fitted_losses(SASRec, item_loss, jit_compile=True)
+    assert losses[-1] < 0.9 * losses[0]

@@ -1,0 +1,95 @@
+"""The same models on JAX: the same losses, the same files."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from metasgcl_tf.models import MODELS
+from tests import jax_side
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="needs jax: pip install metasgcl-tf[jax]"
+)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """Two models saved by TensorFlow, trained by both backends; what each found."""
+    folder = tmp_path_factory.mktemp("backends")
+    ours = {"losses": {}, "scores": {}, "items": {}}
+    for name, options in jax_side.TRAINED.items():
+        keras.utils.set_random_seed(1)
+        model = MODELS[name](jax_side.NUM_ITEMS, jax_side.LENGTH, **options)
+        model.compile(keras.optimizers.Adam(0.01))
+        model.save(folder / f"{name}-tensorflow.keras")
+        ours["scores"][name] = jax_side.scores_of(model)[:, 1:]
+        ours["items"][name] = model.recommend(jax_side.HISTORIES, 5)[0].numpy().tolist()
+        ours["losses"][name] = jax_side.losses_of(jax_side.without_chance(model))
+    command = [sys.executable, "-m", "tests.jax_side", str(folder)]
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, ours, json.loads((folder / "jax.json").read_text(encoding="utf-8"))
+
+
+def test_it_ran_on_jax(both):
+    assert both[2]["backend"] == "jax"
+
+
+@pytest.mark.parametrize("name", jax_side.TRAINED)
+def test_twenty_steps_from_the_same_weights_lose_the_same(both, name):
+    _, ours, theirs = both
+    assert len(ours["losses"][name]) == len(theirs["losses"][name]) == 20
+    for one, other in zip(ours["losses"][name], theirs["losses"][name], strict=True):
+        assert set(one) == set(other) == set(MODELS[name].loss_names)
+        assert float(one["loss"]) == pytest.approx(other["loss"], rel=1e-5)
+    assert ours["losses"][name][-1]["loss"] < 0.98 * ours["losses"][name][0]["loss"]
+
+
+@pytest.mark.parametrize("name", jax_side.TRAINED)
+def test_a_model_saved_on_tensorflow_scores_the_same_on_jax(both, name):
+    _, ours, theirs = both
+    np.testing.assert_allclose(theirs["scores"][name], ours["scores"][name], rtol=1e-4, atol=1e-5)
+    assert theirs["items"][name] == ours["items"][name]
+
+
+@pytest.mark.parametrize("name", jax_side.TRAINED)
+def test_a_model_trained_and_saved_on_jax_scores_the_same_on_tensorflow(both, name):
+    folder, _, _ = both
+    model = keras.models.load_model(folder / f"{name}-jax.keras")
+    np.testing.assert_allclose(
+        jax_side.scores_of(model), np.load(folder / f"{name}-jax.npy"), rtol=1e-4, atol=1e-5
+    )
+    assert int(model.optimizer.iterations) == 20
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "gbce"])
+def test_a_sampled_loss_trains_on_jax(both, loss):
+    values = [step["loss"] for step in both[2]["sampled"][loss]]
+    assert np.isfinite(values).all() and values[-1] < values[0]
+
+
+def test_mixed_bfloat16_trains_on_jax(both):
+    values = [step["loss"] for step in both[2]["bfloat16"]]
+    assert np.isfinite(values).all() and values[-1] < values[0]
+
+
+@pytest.mark.parametrize("name", jax_side.UNTRAINED)
+def test_full_ranking_on_jax_gives_the_numbers_of_tensorflow(both, name):
+    assert both[2]["evaluations"][name] == pytest.approx(jax_side.evaluations()[name], rel=1e-5)
+
+
+def test_another_backend_is_refused_by_name():
+    environment = os.environ | {"KERAS_BACKEND": "numpy"}
+    command = [sys.executable, "-c", "import metasgcl_tf.models"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    expected = "ImportError: KERAS_BACKEND should be tensorflow or jax. Received: 'numpy'."
+    assert done.stderr.strip().splitlines()[-1] == expected

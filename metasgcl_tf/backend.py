@@ -37,13 +37,15 @@ def gradients(loss: Callable[[], Tensor], variables: Variables, state: Variables
         state: every variable that `loss` reads or assigns, these included.
 
     Returns:
-        One for each of `variables`, in order. On TensorFlow, `tf.IndexedSlices` where only rows were read.
+        One for each of `variables`, in order. On TensorFlow, `tf.IndexedSlices` where only rows were read,
+        each row once.
     """
     if NAME == "tensorflow":
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([v.value for v in variables])
             value = loss()
-        return tape.gradient(value, [v.value for v in variables])
+        found = tape.gradient(value, [v.value for v in variables])
+        return [summed_rows(g) if isinstance(g, tf.IndexedSlices) else g for g in found]
 
     paths = {v.path for v in variables}
     others = [v for v in state if v.path not in paths]
@@ -115,6 +117,13 @@ def take_rows(table: keras.Variable, rows: Tensor) -> Tensor:
     return tf.gather(table.value, rows) if NAME == "tensorflow" else keras.ops.take(table, rows, axis=0)
 
 
+def summed_rows(gradient: Any) -> Any:
+    """`tf.IndexedSlices` with each row once, the sum of all it got; Keras' optimizers would take the last."""
+    rows, slots = tf.unique(gradient.indices)
+    summed = tf.math.unsorted_segment_sum(gradient.values, slots, tf.size(rows))
+    return tf.IndexedSlices(summed, rows, gradient.dense_shape)
+
+
 def apply_adam(
     variable: Any,
     first_moment: Any,
@@ -134,8 +143,8 @@ def apply_adam(
         rates = {"lr": learning_rate, "beta1": beta_1, "beta2": beta_2, "epsilon": epsilon}
         tf.raw_ops.ResourceApplyAdam(**handles, **powers, **rates, grad=gradient)
         return
-    rows, slots = tf.unique(gradient.indices)
-    gradient = tf.math.unsorted_segment_sum(gradient.values, slots, tf.size(rows))
+    summed = summed_rows(gradient)
+    rows, gradient = summed.indices, summed.values
     first = beta_1 * tf.gather(first_moment, rows) + (1 - beta_1) * gradient
     second = beta_2 * tf.gather(second_moment, rows) + (1 - beta_2) * tf.square(gradient)
     rate = learning_rate * tf.sqrt(1 - beta_2_power) / (1 - beta_1_power)

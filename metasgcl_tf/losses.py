@@ -35,7 +35,9 @@ def softmax_cross_entropy(
     item_table, shape = ops.cast(item_table, "float32"), ops.shape(targets)
     states = ops.reshape(ops.cast(states, "float32"), (-1, states.shape[-1]))
     targets, weights = ops.reshape(targets, (-1,)), ops.reshape(ops.cast(weights, "float32"), (-1,))
-    weights = ops.where(ops.not_equal(targets, 0), weights, 0.0)
+    weights = ops.stop_gradient(ops.where(ops.not_equal(targets, 0), weights, 0.0))
+    # What does not count is not read either: 0 times infinity would be NaN.
+    states = ops.where(ops.not_equal(weights, 0)[:, None], states, 0.0)
     total, terms = _fused_cross_entropy(states, item_table, targets, weights, static_shapes)
     return total, ops.reshape(ops.stop_gradient(terms), shape)
 
@@ -59,6 +61,8 @@ def _fused_cross_entropy(
 
     @ops.custom_gradient
     def cross_entropy(states: Tensor, item_table: Tensor) -> tuple[Any, Any]:
+        # Without this, TensorFlow's eager tape would hold every block's scores.
+        states, item_table = ops.stop_gradient(states), ops.stop_gradient(item_table)
         table = item_table[1:]
 
         def one_block(start: Tensor, terms: Tensor, d_states: Tensor, d_table: Tensor) -> tuple:

@@ -17,7 +17,8 @@ class RowWiseAdam(keras.optimizers.Adam):
 
     The moments of the other rows stay as they are ("lazy" Adam) until they are touched again, so that a step
     costs what the batch needs, not what the table holds. Variables with a dense gradient are updated as by
-    Keras' Adam, in one fused operation each. On JAX, whose gradients are all dense, it is Keras' Adam.
+    Keras' Adam, in one fused operation each. On JAX, whose gradients are all dense, it is Keras' Adam. XLA
+    (`jit_compile=True`) cannot compile the update of rows, whose number depends on the batch.
 
     Arguments as of `keras.optimizers.Adam`.
     """

@@ -224,7 +224,7 @@ def test_one_graph_serves_every_batch_size(cross_entropy):
         tf.TensorSpec([None, None]),
     ]
     found = tf.function(gradients_as_function(cross_entropy, table.astype(np.float32)), unknown)
-    for batch, length, counted in ((2, 3, 4), (100, 6, 300), (1, 1, 0)):
+    for batch, length, counted in ((2, 3, 4), (100, 12, 600), (1, 1, 0)):
         states, _, targets, weights = many_positions(rng, counted, batch * length)
         states = states.reshape(batch, length, 4)
         targets, weights = targets.reshape(batch, length), weights.reshape(batch, length)
@@ -239,7 +239,7 @@ def xla_gradients(loss, table):
     return tf.function(gradients_as_function(loss, table), jit_compile=True)
 
 
-@pytest.mark.parametrize("counted", [0, 300, 600])
+@pytest.mark.parametrize("counted", [0, 600, 1_200])
 def test_it_compiles_with_xla_where_shapes_are_static(counted):
     states, table, targets, weights = many_positions(np.random.default_rng(6), counted)
     arguments = *float32(states), targets, *float32(weights)
@@ -268,7 +268,7 @@ def test_nothing_compiled_holds_a_score_of_every_position_for_every_item():
     assert largest_tensor(static) == BLOCK * num_items
 
 
-@pytest.mark.parametrize("counted", [0, 10, 530])
+@pytest.mark.parametrize("counted", [0, 10, 1_030])
 def test_positions_without_a_target_or_a_weight_are_never_scored(counted, monkeypatch):
     scored, one_block = [], losses._block_cross_entropy
 

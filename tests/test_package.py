@@ -52,9 +52,9 @@ def test_public_names_are_importable():
 
 
 def test_readme_example_runs(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(code.strip().splitlines()) <= 20
-    exec(code.replace("epochs=10", "epochs=1"), {})
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2 and len(blocks[0].strip().splitlines()) <= 20
+    exec("\n".join(blocks).replace("epochs=10", "epochs=1"), {})
     printed = capsys.readouterr().out.strip().splitlines()
     assert "kept_ndcg@10" in printed[-2]
     recommended = re.findall(r"i\d{3}", printed[-1])

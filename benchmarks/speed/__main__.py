@@ -41,6 +41,7 @@ SETTINGS = {
 CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
     "RecBole SASRec": ("recbole", {"model": "SASRec"}),
     "RecBole FEARec": ("recbole", {"model": "FEARec"}),
+    "RecBole FEARec, as shipped": ("recbole", {"model": "FEARec", "detect_anomaly": True}),
     "RecTools SASRec": ("rectools", {"model": "SASRec"}),
     "SASRec": ("ours", {"model": "sasrec", "every_prefix": False}),
     "SASRec, every prefix": ("ours", {"model": "sasrec", "every_prefix": True}),

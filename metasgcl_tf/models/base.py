@@ -71,8 +71,11 @@ class SequentialRecommender(keras.Model):
         XLA is off unless asked for: it recompiles for every new batch shape.
 
         Raises:
-            InputError: a loss or metrics are given; the models bring their own.
+            InputError: a loss or metrics are given, the models bring their own; or the policy is
+                mixed_float16, which needs a loss scaler that the updates do not have.
         """
+        policy = self.dtype_policy.name
+        require(policy != "mixed_float16", "dtype_policy", "mixed_bfloat16 or float32", policy)
         for name in ("loss", "metrics", "weighted_metrics"):
             require(kwargs.get(name) is None, name, "left out: the model brings its own", kwargs.get(name))
         if backend.static_shapes():

@@ -10,7 +10,6 @@ import keras
 from keras import ops
 
 from metasgcl_tf import losses
-from metasgcl_tf.errors import require
 from metasgcl_tf.layers.gaussian import GaussianHeads, GaussianSample
 from metasgcl_tf.layers.transformer import Transformer, visible_positions
 from metasgcl_tf.models.base import Tensor
@@ -263,10 +262,6 @@ class MetaSGCL(NeuralRecommender):
                 gets a second one of the same configuration.
             **kwargs: of `keras.Model.compile`.
         """
-        # Keras would wrap the pair in a loss scaler that knows nothing of its parts; bfloat16 needs none.
-        policy = self.dtype_policy.name
-        fits = policy != "mixed_float16" or not self.two_step
-        require(fits, "dtype_policy", "mixed_bfloat16 or float32 in two-step training", policy)
         optimizer = keras.optimizers.get(optimizer)
         if self.two_step and not isinstance(optimizer, PairOptimizer):
             optimizer = PairOptimizer(optimizer, type(optimizer).from_config(optimizer.get_config()))

@@ -11,6 +11,7 @@ rounds. Run it on an otherwise idle machine. Writes `benchmarks/results/speed/sp
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -152,7 +153,13 @@ def main() -> None:
 
     commands = scripts(arguments.peers, arguments.environments)
     kernels = [sys.executable, "-m", "benchmarks.speed.kernels_run"]
-    found: dict[str, Any] = {**provenance(), "data": arguments.data, "settings": settings, "contenders": {}}
+    found: dict[str, Any] = {
+        **provenance(),
+        "command": shlex.join(["python", "-m", "benchmarks.speed", *sys.argv[1:]]),
+        "data": arguments.data,
+        "settings": settings,
+        "contenders": {},
+    }
     with tempfile.TemporaryDirectory() as folder:
         data = write_log(arguments.data, Path(folder) / "log.npz")
         found["padding"] = {source: padding(source, 50) for source in (arguments.data, *arguments.padding_of)}

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import yaml
 
 from metasgcl_tf.errors import InputError, require
-from metasgcl_tf.models import MODELS
+from metasgcl_tf.models import MODELS, SequentialRecommender
 from metasgcl_tf.presets import PRESETS, preset_values
 
 
@@ -82,10 +82,16 @@ class RunConfig:
 
 
 def model_parameters(model: str) -> dict[str, inspect.Parameter]:
-    """The named arguments of a model's constructor, without `num_items`, which the log decides."""
-    parameters = inspect.signature(MODELS[model].__init__).parameters
-    named = {n: p for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
-    return {n: p for n, p in named.items() if n not in ("self", "num_items")}
+    """The named arguments of a model's constructor and of those it hands the rest to.
+
+    Without `num_items`, which the log decides.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    classes = MODELS[model].__mro__
+    for cls in reversed(classes[: classes.index(SequentialRecommender) + 1]):
+        found |= inspect.signature(cls.__init__).parameters
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {n: p for n, p in found.items() if p.kind in named and n not in ("self", "num_items")}
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:

@@ -84,6 +84,7 @@ def main(folder):
         found["losses"][name] = losses_of(without_chance(model))
         model.save(folder / f"{name}-jax.keras")
         np.save(folder / f"{name}-jax.npy", scores_of(model))
+    keras.utils.set_random_seed(1)
     for loss in ("sampled_softmax", "gbce"):
         model = MODELS["sasrec"](NUM_ITEMS, LENGTH, item_loss=loss, num_negatives=16, **SMALL)
         model.compile(keras.optimizers.Adam(0.01))

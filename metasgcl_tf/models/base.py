@@ -198,3 +198,8 @@ class SequentialRecommender(keras.Model):
     )
     test_step = backend.keras_step(lambda self, data: self.test_on(data), *_WEIGHTS, "metrics_variables")
     predict_step = backend.keras_step(lambda self, data: self.predict_on(data), *_WEIGHTS, returned=1)
+
+
+def arguments_of(local_names: dict[str, Any]) -> dict[str, Any]:
+    """The named arguments of a constructor, from its `locals()` before anything else is assigned there."""
+    return {k: v for k, v in local_names.items() if k not in ("self", "kwargs", "__class__")}

@@ -8,7 +8,7 @@ from keras import ops
 
 from metasgcl_tf.data.splitting import Split
 from metasgcl_tf.errors import require
-from metasgcl_tf.models.base import SequentialRecommender, Tensor
+from metasgcl_tf.models.base import SequentialRecommender, Tensor, arguments_of
 
 # Pairs held in memory before they are summed; keeps counting of long logs below a few GB.
 _PAIRS_AT_ONCE = 20_000_000
@@ -55,7 +55,7 @@ class ItemCooccurrence(SequentialRecommender):
         target_power: float = 0.1,
         **kwargs: Any,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
+        config = arguments_of(locals())
         self.check_arguments(**config)
         super().__init__(num_items, max_length, **kwargs)
         self.config = config

@@ -11,14 +11,14 @@ from keras import ops
 
 from metasgcl_tf import losses
 from metasgcl_tf.layers.gaussian import GaussianHeads, GaussianSample
-from metasgcl_tf.layers.transformer import Transformer, visible_positions
-from metasgcl_tf.models.base import Tensor
-from metasgcl_tf.models.neural import NeuralRecommender, rule_checker, target_weights
+from metasgcl_tf.layers.transformer import visible_positions
+from metasgcl_tf.models.base import Tensor, arguments_of
+from metasgcl_tf.models.neural import TransformerRecommender, rule_checker, target_weights
 from metasgcl_tf.optimizers import PairOptimizer
 
 
 @keras.saving.register_keras_serializable(package="metasgcl_tf")
-class MetaSGCL(NeuralRecommender):
+class MetaSGCL(TransformerRecommender):
     """A Transformer variational autoencoder that contrasts two views drawn with two spreads.
 
     An encoder gives every position a mean and two spreads, sigma and sigma'; each spread yields a view
@@ -37,13 +37,6 @@ class MetaSGCL(NeuralRecommender):
     Args:
         num_items: V.
         max_length: L.
-        hidden_dim: D, a multiple of `num_heads`.
-        num_layers: encoder blocks.
-        num_heads: attention heads.
-        dropout: everywhere dropout is applied.
-        norm_first: pre-norm blocks instead of post-norm.
-        learned_positions: learned positions counted from the end of the window instead of relative ones
-            in the attention; suits training on prefixes.
         num_decoder_layers: decoder blocks.
         residual_mean: `mean = F + Enc_mu(F)` instead of `Enc_mu(F)`.
         kl_weight: beta, after the warm-up.
@@ -52,10 +45,7 @@ class MetaSGCL(NeuralRecommender):
         temperature: tau of the contrastive loss.
         similarity: `"dot"` or `"cosine"`, of the contrastive loss.
         training: `"two_step"`, or `"joint"` for one update of everything on the whole objective (Fig. 3).
-        item_loss: `"softmax"`, `"sampled_softmax"` or `"gbce"`, see `metasgcl_tf.layers.item_loss`.
-        num_negatives: negatives of the sampled losses.
-        negative_sampling: how they are drawn, see `metasgcl_tf.layers.item_loss`.
-        **kwargs: of `keras.Model`.
+        **kwargs: of `TransformerRecommender`, whose `num_layers` are those of the encoder.
 
     Raises:
         InputError: an argument is outside what is said here.
@@ -79,12 +69,7 @@ class MetaSGCL(NeuralRecommender):
         self,
         num_items: int,
         max_length: int = 50,
-        hidden_dim: int = 64,
-        num_layers: int = 2,
-        num_heads: int = 2,
-        dropout: float = 0.2,
-        norm_first: bool = False,
-        learned_positions: bool = False,
+        *,
         num_decoder_layers: int = 1,
         residual_mean: bool = True,
         kl_weight: float = 0.01,
@@ -93,34 +78,26 @@ class MetaSGCL(NeuralRecommender):
         temperature: float = 1.0,
         similarity: str = "dot",
         training: str = "two_step",
-        item_loss: str = "softmax",
-        num_negatives: int = 512,
-        negative_sampling: str | None = None,
         **kwargs: Any,
     ) -> None:
-        config = {k: v for k, v in locals().items() if k not in ("self", "kwargs", "__class__")}
-        super().__init__(config, **kwargs)
+        own = arguments_of(locals())
+        super().__init__(num_items, max_length, **kwargs)
+        self.config |= own
+        MetaSGCL.check_arguments(**self.config)
         self.kl_weight, self.kl_warmup_steps = kl_weight, kl_warmup_steps
         self.contrastive_weight = contrastive_weight
         self.temperature, self.similarity = temperature, similarity
         self.two_step = training == "two_step"
-        block = {
-            "num_heads": num_heads,
-            "max_length": max_length,
-            "dropout": dropout,
-            "norm_first": norm_first,
-            "relative_positions": not learned_positions,
-        }
-        self.encoder = Transformer(num_layers, name="encoder", **block)
+        self.encoder = self.transformer(self.config["num_layers"], name="encoder")
         self.heads = GaussianHeads(residual_mean, name="heads")
         self.sample = GaussianSample(name="sample")
-        self.decoder = Transformer(num_decoder_layers, name="decoder", **block)
+        self.decoder = self.transformer(num_decoder_layers, name="decoder")
         self.create_variables()
 
     @staticmethod
     def check_arguments(**arguments: Any) -> None:
         """See the base class."""
-        NeuralRecommender.check_arguments(**arguments)
+        TransformerRecommender.check_arguments(**arguments)
         check = rule_checker(arguments)
         check("at least 1", lambda n: n >= 1, "num_decoder_layers")
         check("0 or more", lambda x: x >= 0, "kl_weight", "contrastive_weight", "kl_warmup_steps")

@@ -10,43 +10,56 @@ from metasgcl_tf.data.splitting import Split
 from metasgcl_tf.errors import require
 from metasgcl_tf.layers.embedding import ItemEmbedding
 from metasgcl_tf.layers.item_loss import LOSSES, SAMPLINGS, ItemLoss
-from metasgcl_tf.models.base import SequentialRecommender, Tensor
+from metasgcl_tf.layers.transformer import Transformer
+from metasgcl_tf.models.base import SequentialRecommender, Tensor, arguments_of
 
 
 class NeuralRecommender(SequentialRecommender):
     """A sequential recommender that scores items by the dot products of a state with their embeddings.
 
-    A subclass creates its layers and variables after this constructor, and implements
-    `call(inputs, training, newest) -> {"states": ..., ...}`.
+    A subclass takes these arguments as `**kwargs`, puts its own into `self.config` too and creates its layers
+    and variables after this constructor. It implements `call(inputs, training, newest)`, which returns at
+    least the `states`.
 
     Args:
-        config: every argument of the subclass's constructor; those used here are `num_items`, `max_length`,
-            `hidden_dim`, `dropout`, `learned_positions`, `item_loss`, `num_negatives` and
-            `negative_sampling`.
+        num_items: V.
+        max_length: L.
+        hidden_dim: D.
+        dropout: everywhere dropout is applied.
+        item_loss: `"softmax"`, `"sampled_softmax"` or `"gbce"`, see `metasgcl_tf.layers.item_loss`.
+        num_negatives: negatives of the sampled losses.
+        negative_sampling: how they are drawn, see `metasgcl_tf.layers.item_loss`.
         **kwargs: of `keras.Model`.
 
     Raises:
         InputError: an argument breaks its rule.
     """
 
-    def __init__(self, config: dict[str, Any], **kwargs: Any) -> None:
-        self.check_arguments(**config)
-        super().__init__(config["num_items"], config["max_length"], **kwargs)
+    def __init__(
+        self,
+        num_items: int,
+        max_length: int = 50,
+        hidden_dim: int = 64,
+        dropout: float = 0.2,
+        item_loss: str = "softmax",
+        num_negatives: int = 512,
+        negative_sampling: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        config = arguments_of(locals())
+        NeuralRecommender.check_arguments(**config)
+        super().__init__(num_items, max_length, **kwargs)
         self.config = config
-        self.hidden_dim = config["hidden_dim"]
-        embedding = ("num_items", "hidden_dim", "max_length", "dropout", "learned_positions")
-        self.embedding = ItemEmbedding(*(config[name] for name in embedding))
-        loss = ("num_items", "item_loss", "num_negatives", "negative_sampling")
-        self.item_loss = ItemLoss(*(config[name] for name in loss), name="item_loss")
+        self.hidden_dim = hidden_dim
+        self.embedding = ItemEmbedding(num_items, hidden_dim, max_length, dropout)
+        self.item_loss = ItemLoss(num_items, item_loss, num_negatives, negative_sampling, name="item_loss")
 
     @staticmethod
     def check_arguments(**arguments: Any) -> None:
         """See the base class."""
         SequentialRecommender.check_arguments(**arguments)
         check = rule_checker(arguments)
-        check("at least 1", lambda n: n >= 1, "hidden_dim", "num_heads", "num_layers", "num_negatives")
-        heads = arguments["num_heads"]
-        check(f"a multiple of num_heads = {heads}", lambda n: n % heads == 0, "hidden_dim")
+        check("at least 1", lambda n: n >= 1, "hidden_dim", "num_negatives")
         check("at least 0 and below 1", lambda x: 0 <= x < 1, "dropout")
         check(f"one of {', '.join(LOSSES)}", LOSSES.__contains__, "item_loss")
         check(f"one of {', '.join(SAMPLINGS)}", (None, *SAMPLINGS).__contains__, "negative_sampling")
@@ -55,6 +68,30 @@ class NeuralRecommender(SequentialRecommender):
         """See the base class."""
         self.item_loss.static_shapes = jit_compile or backend.static_shapes()
         super().compile(optimizer, jit_compile=jit_compile, **kwargs)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Tensor = None,
+        y_pred: Any = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
+        """The loss of the states over the catalogue as a scalar.
+
+        Args:
+            x: the inputs, unused.
+            y: `[B, T]` targets of the newest T positions, 0 where there is none.
+            y_pred: what `call` returned.
+            sample_weight: `[B, T]` weights; the loss is the weighted SUM over targets. By default the mean
+                over the batch's targets.
+            training: unused.
+        """
+        states = y_pred["states"][:, -ops.shape(y)[1] :]
+        loss, _ = self.item_loss(states, y, target_weights(y, sample_weight), embedding=self.embedding)
+        loss = loss + sum(self.losses)
+        self.report(loss=loss)
+        return loss
 
     def adapt(self, split: Split) -> None:
         """Takes the probabilities of sampled negatives from the training part."""
@@ -67,6 +104,53 @@ class NeuralRecommender(SequentialRecommender):
     def score_items(self, inputs: dict[str, Tensor]) -> Tensor:
         """Scores from the state at the newest position (paper, eq. 22); see the base class."""
         return self.embedding.score(self(inputs, training=False, newest=1)["states"][:, -1])
+
+
+class TransformerRecommender(NeuralRecommender):
+    """A neural recommender made of causal Transformers.
+
+    Args:
+        num_items: V.
+        max_length: L.
+        num_layers: Transformer blocks (of the encoder, where there is a decoder too).
+        num_heads: attention heads; they divide `hidden_dim`.
+        norm_first: pre-norm blocks instead of post-norm.
+        learned_positions: learned positions counted from the end of the window, added to the items, instead
+            of relative ones in the attention; suits training on prefixes.
+        **kwargs: of `NeuralRecommender`.
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        max_length: int = 50,
+        *,
+        num_layers: int = 2,
+        num_heads: int = 2,
+        norm_first: bool = False,
+        learned_positions: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        own = arguments_of(locals())
+        super().__init__(num_items, max_length, **kwargs)
+        self.config |= own
+        TransformerRecommender.check_arguments(**self.config)
+        self.embedding.learned_positions = learned_positions
+
+    @staticmethod
+    def check_arguments(**arguments: Any) -> None:
+        """See the base class."""
+        NeuralRecommender.check_arguments(**arguments)
+        check = rule_checker(arguments)
+        check("at least 1", lambda n: n >= 1, "num_heads", "num_layers")
+        heads = arguments["num_heads"]
+        check(f"a multiple of num_heads = {heads}", lambda n: n % heads == 0, "hidden_dim")
+
+    def transformer(self, num_layers: int, name: str) -> Transformer:
+        """Blocks of this model's kind."""
+        shared = {name: self.config[name] for name in ("num_heads", "max_length", "dropout", "norm_first")}
+        relative = not self.config["learned_positions"]
+        return Transformer(num_layers, name=name, relative_positions=relative, **shared)
 
 
 def rule_checker(arguments: dict[str, Any]) -> Callable[..., None]:

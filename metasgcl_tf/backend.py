@@ -4,8 +4,11 @@ Everything else is written with `keras.ops`. On JAX a variable cannot be assigne
 function; Keras' stateless scopes let the same code run there, with values passed in and read out.
 """
 
+import ctypes
 import functools
 import operator
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +24,24 @@ elif NAME == "jax":
     import jax
 else:
     raise ImportError(f"KERAS_BACKEND should be tensorflow or jax. Received: {NAME!r}.")
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Lets glibc keep the memory that one step frees for the next, instead of handing it back to the system.
+
+    A step takes and frees many blocks of some megabytes each, whose pages the system would otherwise have to
+    clear anew at every step: on a virtual machine that can take as long as the step itself. Without effect
+    where another C library is in use, or where a `MALLOC_` variable says that the user has chosen.
+    """
+    if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # of malloc.h
+        mallopt(mmap_threshold, 2**25)  # its maximum; smaller blocks come from the heap
+        mallopt(top_pad, 2**27)  # above the size of a thread's heap, which is then never given back
+        mallopt(trim_threshold, 2**31 - 1)
 
 
 def static_shapes() -> bool:

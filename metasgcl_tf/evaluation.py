@@ -46,8 +46,8 @@ def evaluate_scores(
     for inputs, targets in pipelines.ranking(split, part, max_length=longest):
         histories = [row[row > 0] for row in inputs["item_ids"].numpy()]
         scores = np.pad(score_histories(histories), [(0, 0), (1, 0)], constant_values=-np.inf)
-        batch = metrics.both_protocols(ops.convert_to_tensor(scores), targets, inputs["seen"])
-        for name, values in batch.items():
+        ranks = metrics.target_ranks(ops.convert_to_tensor(scores), targets, inputs["seen"])
+        for name, values in metrics.both_protocols(*ranks).items():
             means[name] = means.get(name, 0.0) + float(ops.sum(values)) / len(split.evaluated)
     return _by_protocol(means)
 

@@ -7,15 +7,32 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from metasgcl_tf.metrics import hit_rate, ndcg, ranking_metrics, reciprocal_rank, target_ranks
+from metasgcl_tf.metrics import (
+    RankingMeans,
+    both_protocols,
+    hit_rate,
+    ndcg,
+    ranking_metrics,
+    reciprocal_rank,
+    target_ranks,
+)
 
 NAN, INF = math.nan, math.inf
 
 
-in_a_graph = tf.function(target_ranks, reduce_retracing=True)
+def items_first(scores, targets, seen):
+    return target_ranks(tf.transpose(scores), targets, seen, items_first=True)
 
 
-@pytest.fixture(params=[target_ranks, in_a_graph], ids=["eager", "graph"])
+in_a_graph, items_first_in_a_graph = (
+    tf.function(each, reduce_retracing=True) for each in (target_ranks, items_first)
+)
+
+
+@pytest.fixture(
+    params=[target_ranks, in_a_graph, items_first, items_first_in_a_graph],
+    ids=["eager", "graph", "items first, eager", "items first, graph"],
+)
 def ranks(request):
     """(masked, kept) rank of one target; `scores` of items 1, 2, ... after the padding column.
 
@@ -71,9 +88,10 @@ def test_column_0_is_ignored_whatever_it_holds(padding_score):
     assert (int(masked[0]), int(kept[0])) == (1, 2)
 
 
-def test_each_row_has_its_own_target_and_seen_items():
+@pytest.mark.parametrize("rank_all", [target_ranks, items_first])
+def test_each_row_has_its_own_target_and_seen_items(rank_all):
     scores = np.tile(np.array([-INF, 3, 2, 1], np.float32), (3, 1))
-    masked, kept = target_ranks(scores, np.array([1, 2, 3]), np.array([[2, 3], [1, 0], [0, 1]]))
+    masked, kept = rank_all(scores, np.array([1, 2, 3]), np.array([[2, 3], [1, 0], [0, 1]]))
     assert masked.numpy().tolist() == [1, 1, 2] and kept.numpy().tolist() == [1, 2, 3]
 
 
@@ -89,6 +107,24 @@ def test_reported_names():
     values = ranking_metrics(np.array([7]))
     assert set(values) == names
     assert (float(values["hr@5"][0]), float(values["hr@10"][0])) == (0, 1)
+
+
+def test_ranking_means_are_those_of_all_users_whatever_the_batches():
+    masked, kept = np.array([1, 3, 30, 7, 2], np.int32), np.array([2, 3, 41, 9, 2], np.int32)
+    means = RankingMeans()
+    update = tf.function(means.update_state, reduce_retracing=True)
+    for _ in range(2):
+        means.reset_state()
+        for users in (slice(0, 3), slice(3, 5)):
+            update(masked[users], kept[users])
+        expected = {name: np.mean(values) for name, values in both_protocols(masked, kept).items()}
+        assert {name: float(mean) for name, mean in means.result().items()} == pytest.approx(expected, 1e-5)
+
+
+def test_a_perfect_ranking_is_exactly_1_in_a_graph_too():
+    means, first = RankingMeans(), np.ones(37, np.int32)
+    tf.function(means.update_state)(first, first)
+    assert set(map(float, means.result().values())) == {1.0}
 
 
 @pytest.fixture(scope="module")

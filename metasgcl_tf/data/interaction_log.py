@@ -89,6 +89,15 @@ class InteractionLog:
         """
         return cls(*log_files.read(folder))
 
+    @functools.cached_property
+    def without_repeats(self) -> np.ndarray:
+        """`item_index` with 0 in place of each item that its user has had before, int32 [N]."""
+        user = np.repeat(np.arange(self.num_users), np.diff(self.offsets))
+        _, first = np.unique(user * (self.num_items + 1) + self.item_index, return_index=True)
+        kept = np.zeros_like(self.item_index)
+        kept[first] = self.item_index[first]
+        return kept
+
     # Looked up as text, so that ids typed by a person and ids from Python find the same row.
     @functools.cached_property
     def _user_of_text(self) -> dict[str, int]:

@@ -89,6 +89,11 @@ def rows_at_once(num_items: int) -> int:
     return max(1, min(512, 2**23 // (num_items + 1)))
 
 
+def rows_in_cache(num_items: int) -> int:
+    """How many users to rank or recommend for together, so that their scores stay in a processor's cache."""
+    return max(1, min(128, 2**21 // (num_items + 1)))
+
+
 def epoch_plan(
     lengths: np.ndarray, buckets: np.ndarray, batch_size: int, seed: int, epoch: int
 ) -> np.ndarray:
@@ -208,23 +213,21 @@ def ranking(split: Split, part: Part, *, max_length: int, batch_size: int | None
     begin, target_at = split.train_begin[split.evaluated], split.target_position(part)
     order = np.argsort(target_at - begin, kind="stable")
     begin, end, user = map(tf.constant, (begin[order], target_at[order], split.evaluated[order]))
-    items = tf.constant(split.log.item_index)
+    items, first_seen = tf.constant(split.log.item_index), tf.constant(split.log.without_repeats)
     buckets = tf.constant(length_buckets(int(np.diff(split.log.offsets).max())))
 
-    def newest(rows: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    def newest(values: tf.Tensor, rows: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
         positions = tf.gather(end, rows)[:, None] - length + tf.range(length)
         return tf.where(
-            positions >= tf.gather(begin, rows)[:, None], tf.gather(items, tf.maximum(positions, 0)), 0
+            positions >= tf.gather(begin, rows)[:, None], tf.gather(values, tf.maximum(positions, 0)), 0
         )
 
     def gather(rows: tf.Tensor) -> tuple:
         longest = tf.reduce_max(tf.gather(end, rows) - tf.gather(begin, rows))
         longest = tf.cast(buckets[tf.searchsorted(buckets, longest[None])[0]], tf.int64)
-        seen = tf.sort(newest(rows, longest), axis=1)
-        repeated = tf.pad(seen[:, 1:] == seen[:, :-1], [[0, 0], [1, 0]])
         inputs = {
-            "item_ids": newest(rows, tf.minimum(longest, max_length)),
-            "seen": tf.where(repeated, 0, seen),
+            "item_ids": newest(items, rows, tf.minimum(longest, max_length)),
+            "seen": newest(first_seen, rows, longest),
             "user_index": tf.cast(tf.gather(user, rows), tf.int32),
         }
         return inputs, tf.gather(items, tf.gather(end, rows))

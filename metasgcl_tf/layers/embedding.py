@@ -67,6 +67,11 @@ class ItemEmbedding(keras.layers.Layer):
 
     def score(self, states: Tensor) -> Tensor:
         """Scores `[B, D]` states against every item (paper, eq. 22): `[B, V + 1]`, column 0 is -inf."""
-        scores = ops.cast(ops.matmul(states, ops.transpose(self.table)), "float32")
-        # A sum goes where the product is, which spares the largest tensor of an evaluation a copy.
-        return scores + ops.convert_to_tensor([float("-inf")] + [0.0] * self.num_items)
+        return catalogue_scores(states, ops.convert_to_tensor(self.table))
+
+
+def catalogue_scores(user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
+    """Products of `[B, D]` with `[V + 1, D]`: `[B, V + 1]` float32, column 0 (padding) is -inf."""
+    scores = ops.cast(ops.matmul(user_vectors, ops.transpose(item_vectors)), "float32")
+    # A sum goes where the product is, which spares the largest tensor of an evaluation a copy.
+    return scores + ops.convert_to_tensor([float("-inf")] + [0.0] * (item_vectors.shape[0] - 1))

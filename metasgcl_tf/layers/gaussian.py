@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from metasgcl_tf.layers.initializers import small_normal
+from metasgcl_tf.layers.linear import Linear
 
 Tensor = Any
 
@@ -29,12 +29,8 @@ class GaussianHeads(keras.layers.Layer):
         """Creates the three maps `[D, D]`; those named meta_* are the meta encoder's, Enc_sigma'."""
         hidden_dim = input_shape[-1]
 
-        def head(name: str, bias: float) -> keras.layers.Dense:
-            starts = {
-                "kernel_initializer": small_normal(),
-                "bias_initializer": keras.initializers.Constant(bias),
-            }
-            return keras.layers.Dense(hidden_dim, name=name, **starts)
+        def head(name: str, bias: float) -> Linear:
+            return Linear(hidden_dim, name=name, bias_initializer=keras.initializers.Constant(bias))
 
         self.mean = head("mean", 0.0)
         self.log_variance = head("log_variance", -4.0)

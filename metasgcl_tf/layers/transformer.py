@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from metasgcl_tf.layers.initializers import small_normal
+from metasgcl_tf.layers.linear import Linear
 
 Tensor = Any
 
@@ -34,14 +34,13 @@ def gelu(x: Tensor) -> Tensor:
 
     @ops.custom_gradient
     def activation(x: Tensor) -> tuple[Tensor, Any]:
-        def share(x: Tensor) -> Tensor:
-            return 0.5 * (1.0 + ops.erf(x * 0.5**0.5))
-
         def gradient(upstream: Tensor) -> Tensor:
+            share = 0.5 * (1.0 + ops.erf(x * 0.5**0.5))
             density = ops.exp(-0.5 * ops.square(x)) * (2 * math.pi) ** -0.5
-            return upstream * (share(x) + x * density)
+            return upstream * (share + x * density)
 
-        return x * share(x), gradient
+        # Multiplied in this order, the largest tensors of an evaluation are passed over once less.
+        return (0.5 * x) * (1.0 + ops.erf(x * 0.5**0.5)), gradient
 
     return activation(x)
 
@@ -71,14 +70,20 @@ class SelfAttention(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         """Creates the projections `[D, 3D]` and `[D, D]` and the distance bias `[H, L]`."""
         hidden_dim = input_shape[-1]
-        self.query_key_value = keras.layers.Dense(3 * hidden_dim, kernel_initializer=small_normal())
+        self.query_key_value = Linear(3 * hidden_dim)
         self.query_key_value.build(input_shape)
-        self.output_projection = keras.layers.Dense(hidden_dim, kernel_initializer=small_normal())
+        self.output_projection = Linear(hidden_dim)
         self.output_projection.build(input_shape)
         if self.relative_positions:
             self.distance_bias = self.add_weight(
                 name="distance_bias", shape=(self.num_heads, self.max_length), initializer="zeros"
             )
+
+    def split_heads(self, mixed: Tensor, count: int) -> list[Tensor]:
+        """`[B, L, count * D]` to `count` tensors `[B, H, L, D / H]`."""
+        size = mixed.shape[-1] // (count * self.num_heads)
+        heads = ops.reshape(mixed, (-1, ops.shape(mixed)[1], count * self.num_heads, size))
+        return ops.split(ops.transpose(heads, (0, 2, 1, 3)), count, axis=1)
 
     def call(
         self, states: Tensor, visible: Tensor, training: bool = False, newest: int | None = None
@@ -89,10 +94,13 @@ class SelfAttention(keras.layers.Layer):
         """
         length, hidden_dim = ops.shape(states)[1], states.shape[-1]
         first = 0 if newest is None else length - newest
-        heads = (-1, length, 3 * self.num_heads, hidden_dim // self.num_heads)
-        mixed = ops.transpose(ops.reshape(self.query_key_value(states), heads), (0, 2, 1, 3))
-        query, key, value = ops.split(mixed, 3, axis=1)
-        query = query[:, :, first:] * (heads[-1] ** -0.5)
+        if newest is None:
+            query, key, value = self.split_heads(self.query_key_value(states), 3)
+        else:  # nobody asks for the other positions
+            of_query, of_key_value = self.query_key_value.parts((hidden_dim, 2 * hidden_dim))
+            (query,) = self.split_heads(of_query(states[:, first:]), 1)
+            key, value = self.split_heads(of_key_value(states), 2)
+        query = query * (query.shape[-1] ** -0.5)
         bias = ops.zeros((), query.dtype)
         if self.relative_positions:
             steps = ops.arange(length)
@@ -153,8 +161,8 @@ class TransformerBlock(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         """Builds the branches for `[B, L, D]`; the feed-forward net is 4 D wide inside."""
         hidden_dim = input_shape[-1]
-        self.expand = keras.layers.Dense(4 * hidden_dim, activation=gelu, kernel_initializer=small_normal())
-        self.contract = keras.layers.Dense(hidden_dim, kernel_initializer=small_normal())
+        self.expand = Linear(4 * hidden_dim, activation=gelu)
+        self.contract = Linear(hidden_dim)
         self.expand.build(input_shape)
         self.contract.build((*input_shape[:-1], 4 * hidden_dim))
         for layer in (self.attention, self.attention_norm, self.feed_forward_norm):

@@ -43,15 +43,13 @@ class SequentialRecommender(keras.Model):
     def __init__(self, num_items: int, max_length: int = 50, **kwargs: Any) -> None:
         require(num_items >= 1, "num_items", "at least 1", num_items)
         SequentialRecommender.check_arguments(max_length=max_length)
+        backend.keep_freed_memory()
         super().__init__(**kwargs)
         self.num_items, self.max_length = num_items, max_length
         self._best_items: Callable | None = None  # compiled at first use
         self.config = {"num_items": num_items, "max_length": max_length}
         self.loss_metrics = {name: keras.metrics.Mean(name=name) for name in self.loss_names}
-        names = metrics.ranking_metrics(ops.ones((1,), "int32"))
-        self.rank_metrics = {
-            name: keras.metrics.Mean(name=name) for name in (*names, *(f"kept_{name}" for name in names))
-        }
+        self.ranking_means = metrics.RankingMeans()
 
     @staticmethod
     def check_arguments(**arguments: Any) -> None:
@@ -116,22 +114,21 @@ class SequentialRecommender(keras.Model):
         """
         require(1 <= k <= self.num_items, "k", f"between 1 and the number of items, {self.num_items}", k)
         item_ids = np.asarray(item_ids, "int32")
-        if backend.static_shapes():  # a few lengths, not a compilation for each
-            length = item_ids.shape[1]
-            longer = pipelines.bucketed_lengths(np.array([length]))[0]
-            item_ids = np.pad(item_ids, [(0, 0), (longer - length, 0)])
         if self._best_items is None:
             compiles = self.static_shapes or not backend.static_shapes()
             self._best_items = (
                 backend.compiled(self.best_items, self.variables) if compiles else self.best_items
             )
-        rows = pipelines.rows_at_once(self.num_items)
-        found = [
-            self._best_items(item_ids[start : start + rows], k=k, exclude_seen=exclude_seen)
-            for start in range(0, max(1, len(item_ids)), rows)
-        ]
-        best, scores = zip(*found, strict=True)
-        return (best[0], scores[0]) if len(found) == 1 else (ops.concatenate(best), ops.concatenate(scores))
+        wanted = {"k": k, "exclude_seen": exclude_seen}
+        blocks = _blocks_of_like_length(_lengths(item_ids), pipelines.rows_in_cache(self.num_items))
+        found = [self._best_items(_trimmed(item_ids[block]), **wanted) for block in blocks]
+        if len(found) == 1:
+            return found[0]
+        as_given = np.argsort(np.concatenate(blocks))
+        best, scores = (
+            ops.take(ops.concatenate(parts), as_given, axis=0) for parts in zip(*found, strict=True)
+        )
+        return best, scores
 
     def best_items(self, item_ids: Tensor, *, k: int, exclude_seen: bool) -> tuple[Tensor, Tensor]:
         """`recommend` in one block, as a function of tensors to compile or export."""
@@ -142,6 +139,15 @@ class SequentialRecommender(keras.Model):
             scores = ops.scatter_update(scores, seen, ops.full(ops.shape(seen)[:1], float("-inf")))
         scores, best = ops.top_k(scores, k)
         return best, scores
+
+    def target_ranks(self, inputs: dict[str, Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Ranks of `[B]` targets among all items: `(masked, kept)`, see `metasgcl_tf.metrics.target_ranks`.
+
+        Args:
+            inputs: `item_ids` and, of the same users, all `seen` items.
+            targets: 1..V.
+        """
+        return metrics.target_ranks(self.score_items(inputs), targets, inputs["seen"])
 
     def report(self, **values: Tensor) -> None:
         """Updates the running means of `loss_names`."""
@@ -177,10 +183,8 @@ class SequentialRecommender(keras.Model):
     def test_on(self, data: Any) -> dict[str, Tensor]:
         """Ranks each target among all items and updates the ranking metrics of both protocols."""
         inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
-        values = metrics.both_protocols(self.score_items(inputs), targets, inputs["seen"])
-        for name, value in values.items():
-            self.rank_metrics[name].update_state(value)
-        return {name: metric.result() for name, metric in self.rank_metrics.items()}
+        self.ranking_means.update_state(*self.target_ranks(inputs, targets))
+        return self.ranking_means.result()
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, in `config`; a subclass with more of them sets it anew."""
@@ -203,3 +207,34 @@ class SequentialRecommender(keras.Model):
 def arguments_of(local_names: dict[str, Any]) -> dict[str, Any]:
     """The named arguments of a constructor, from its `locals()` before anything else is assigned there."""
     return {k: v for k, v in local_names.items() if k not in ("self", "kwargs", "__class__")}
+
+
+def _lengths(item_ids: np.ndarray) -> np.ndarray:
+    """`[B]`, how far back each row of `[B, L]` ids reaches."""
+    real = item_ids != 0
+    return np.where(real.any(axis=1), item_ids.shape[1] - real.argmax(axis=1), 0)
+
+
+def _blocks_of_like_length(lengths: np.ndarray, rows: int) -> list[np.ndarray]:
+    """Parts rows of these lengths into blocks: at most so many, none more than twice as long as another.
+
+    So at most half of what is computed is padding. Where every shape is compiled, all stay as given.
+    """
+    places = np.arange(len(lengths)) if backend.static_shapes() else np.argsort(lengths, kind="stable")
+    ascending = np.maximum(lengths[places], 8)
+    blocks, begin = [], 0
+    for end in range(1, len(places) + 1):
+        full = end == len(places) or end - begin == rows
+        if full or (not backend.static_shapes() and ascending[end] > 2 * ascending[begin]):
+            blocks.append(places[begin:end])
+            begin = end
+    return [np.sort(block) for block in blocks] or [places]
+
+
+def _trimmed(item_ids: np.ndarray) -> np.ndarray:
+    """`[B, L]` ids as short as the longest row allows, in one of a few lengths where each is compiled."""
+    length = max(1, int(_lengths(item_ids).max(initial=0)))
+    if backend.static_shapes():
+        length = int(pipelines.bucketed_lengths(np.array([length]))[0])
+    short = item_ids[:, -length:]
+    return np.pad(short, [(0, 0), (length - short.shape[1], 0)])

@@ -5,10 +5,11 @@ from typing import Any
 
 from keras import ops
 
-from metasgcl_tf import backend
+from metasgcl_tf import backend, metrics
+from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import Split
 from metasgcl_tf.errors import require
-from metasgcl_tf.layers.embedding import ItemEmbedding
+from metasgcl_tf.layers.embedding import ItemEmbedding, catalogue_scores
 from metasgcl_tf.layers.item_loss import LOSSES, SAMPLINGS, ItemLoss
 from metasgcl_tf.layers.transformer import Transformer
 from metasgcl_tf.models.base import SequentialRecommender, Tensor, arguments_of
@@ -101,9 +102,37 @@ class NeuralRecommender(SequentialRecommender):
         """What `call` returns in training; its states only at the newest positions, where the targets are."""
         return self(inputs, training=True, newest=targets.shape[1])
 
+    def user_vectors(self, inputs: dict[str, Tensor]) -> Tensor:
+        """`[B, D]`, the states at the newest position, whose products with the items' vectors are scores."""
+        return self(inputs, training=False, newest=1)["states"][:, -1]
+
+    def item_vectors(self) -> Tensor:
+        """`[V + 1, D]`; row 0 is padding."""
+        # A tensor, read once: TensorFlow copies a variable that is updated row by row whenever it is read.
+        return ops.stop_gradient(self.embedding.table)
+
     def score_items(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Scores from the state at the newest position (paper, eq. 22); see the base class."""
-        return self.embedding.score(self(inputs, training=False, newest=1)["states"][:, -1])
+        """Products of user and item vectors (paper, eq. 22); see the base class."""
+        return catalogue_scores(self.user_vectors(inputs), self.item_vectors())
+
+    def target_ranks(self, inputs: dict[str, Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
+        """See the base class; the scores of a few users at a time, which never leave the cache."""
+        vectors, item_vectors = self.user_vectors(inputs), self.item_vectors()
+        num_users = ops.shape(vectors)[0]
+        rows = pipelines.rows_in_cache(self.num_items)
+        rows = min(num_users, rows) if backend.static_shapes() else ops.minimum(num_users, rows)
+
+        def in_blocks(of_users: Tensor) -> Tensor:
+            padded = ops.pad(of_users, [(0, -num_users % rows), *[(0, 0)] * (len(of_users.shape) - 1)])
+            return ops.reshape(padded, (-1, rows, *ops.shape(of_users)[1:]))
+
+        def ranks(block: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            of_users, of_targets, seen = block
+            scores = ops.cast(ops.matmul(item_vectors, ops.transpose(of_users)), "float32")
+            return metrics.target_ranks(scores, of_targets, seen, items_first=True)
+
+        masked, kept = ops.map(ranks, tuple(map(in_blocks, (vectors, targets, inputs["seen"]))))
+        return ops.reshape(masked, (-1,))[:num_users], ops.reshape(kept, (-1,))[:num_users]
 
 
 class TransformerRecommender(NeuralRecommender):

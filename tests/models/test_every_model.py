@@ -209,12 +209,32 @@ def test_recommend_scores_a_block_of_histories_at_a_time(trained, histories, mon
         return best_items(item_ids, **options)
 
     monkeypatch.setattr(trained, "_best_items", watched)
-    monkeypatch.setattr(pipelines, "rows_at_once", lambda num_items: {NUM_ITEMS: rows}[num_items])
+    monkeypatch.setattr(pipelines, "rows_in_cache", lambda num_items: {NUM_ITEMS: rows}[num_items])
     found_items, found_scores = map(keras.ops.convert_to_numpy, trained.recommend(histories, 4))
     assert sizes == blocks
     np.testing.assert_array_equal(found_items, items)
     np.testing.assert_allclose(found_scores, scores, rtol=1e-4, atol=1e-5)
     assert found_items.dtype == np.int32 and found_scores.dtype == np.float32
+
+
+def test_recommend_computes_little_padding_and_answers_in_the_given_order(trained, monkeypatch):
+    lengths = [30, 2, 9, 1, 16, 60]
+    rows = [np.arange(length) % NUM_ITEMS + 1 for length in lengths]
+    histories = np.stack([np.pad(row, (70 - len(row), 0)) for row in rows]).astype(np.int32)
+    expected = [trained.recommend(row[None], 3, exclude_seen=False)[1].numpy()[0] for row in rows]
+    shapes, best_items = [], trained._best_items
+
+    def watched(item_ids, **options):
+        shapes.append(item_ids.shape)
+        return best_items(item_ids, **options)
+
+    monkeypatch.setattr(trained, "_best_items", watched)
+    _, scores = trained.recommend(histories, 3, exclude_seen=False)
+    assert shapes == [
+        (4, 16),
+        (2, 60),
+    ]  # up to 8 items all are short
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_recommend_of_no_history_is_nothing(trained, histories):

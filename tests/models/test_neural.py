@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
+from metasgcl_tf import metrics
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.models import MetaSGCL, SASRec
 from metasgcl_tf.optimizers import RowWiseAdam
@@ -83,6 +84,19 @@ def test_fit_computes_no_more_states_than_there_are_targets(model, recipe, newes
     split = make_split([[1, 2, 3, 4, 5, 6, 7], [2, 3, 4, 5]])
     built.fit(recipe(split, max_length=LENGTH, batch_size=4), shuffle=False, verbose=0)
     assert set(asked) == {newest}
+
+
+@both_models
+@pytest.mark.parametrize("rows", [1, 3, 4, 100])
+def test_ranks_counted_for_a_few_users_at_a_time_are_those_of_all_scores(model, rows, monkeypatch):
+    built = build(model)
+    monkeypatch.setattr(pipelines, "rows_in_cache", lambda num_items: {NUM_ITEMS: rows}[num_items])
+    inputs = {"item_ids": X, "seen": np.array([[1, 2, 4], [3, 4, 0], [2, 0, 7], [3, 0, 0]], np.int32)}
+    targets = np.array([5, 7, 1, 2], np.int32)
+    expected = metrics.target_ranks(built.score_items(inputs), targets, inputs["seen"])
+    in_a_graph = tf.function(built.target_ranks, reduce_retracing=True)
+    for found in (built.target_ranks(inputs, targets), in_a_graph(inputs, targets)):
+        np.testing.assert_array_equal(found, expected)
 
 
 @both_models

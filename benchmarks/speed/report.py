@@ -151,6 +151,19 @@ def quality_table(results: Path) -> str:
     return table(["toys, Meta-SGCL, test", *names, "minutes", "commit"], rows)
 
 
+def profile_table(path: Path) -> str:
+    """Where the time of Meta-SGCL goes: shares of what the operations took, summed over the threads."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    parts = {name: value for name, value in found.items() if isinstance(value, dict) and name != "versions"}
+    groups = dict.fromkeys(group for times in parts.values() for group in times)
+    rows = [
+        [group, *(f"{100 * times.get(group, 0) / sum(times.values()):.0f} %" for times in parts.values())]
+        for group in groups
+    ]
+    made = f"Made by `{found['command']}` at commit {found['commit']}."
+    return table(["Meta-SGCL", *parts], rows) + f"\n\n{made}"
+
+
 def machine_lines(found: dict[str, Any]) -> str:
     """What the machine can do, and how much of it the softmax uses."""
     rate = median(found["softmax"], lambda r: r["square_gflop_per_second"])
@@ -212,6 +225,8 @@ def markdown(found: dict[str, Any]) -> str:
             goals_table(found),
             contenders_table(found),
             NOTES.replace("\n", " "),
+            "Where the time goes, which is what limits the goals that were missed:",
+            profile_table(RESULTS / "profile.json"),
             "SASRec with 64 sequences of 20 by size of the catalogue (random items, D 64):",
             catalogue_table(found),
             "The quality is the same within the differences between seeds:",

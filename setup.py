@@ -23,6 +23,7 @@ PACKAGES = {
 TFDS = ["tensorflow-datasets>=4.9.10", "importlib_resources"]
 TUNING = ["keras-tuner[bayesian]>=1.4.8"]
 JAX = ["jax>=0.5"]
+PLOTS = ["matplotlib"]
 
 setup(
     name="metasgcl-tf",
@@ -36,6 +37,7 @@ setup(
     package_dir=PACKAGES,
     package_data={
         "metasgcl_tf": ["py.typed"],
+        "metasgcl_tf.reports": ["paper/*"],
         "metasgcl_tf.datasets.amazon_reviews_2014": ["*.txt", "*.tsv", "*.bib", "*.md"],
     },
     install_requires=[
@@ -51,12 +53,14 @@ setup(
         "datasets": TFDS,
         "tuning": TUNING,
         "jax": JAX,
+        "plots": PLOTS,
         "dev": [
             *TFDS,
             *TUNING,
             *JAX,
-            "matplotlib",
+            *PLOTS,
             "pytest",
+            "pytest-xdist",
             "ruff",
             "dill",
             "keras-rs",

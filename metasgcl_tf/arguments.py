@@ -4,6 +4,8 @@ import argparse
 from typing import Any, NoReturn
 
 import metasgcl_tf
+from metasgcl_tf.comparison_arguments import add_compare, add_hybrid
+from metasgcl_tf.shared_arguments import add_data, add_settings, variants_help
 
 DESCRIPTION = "Sequential recommendation: train a model on an interaction log, rank what comes next."
 
@@ -24,15 +26,24 @@ items that a user has seen masked, and kept.
 SETTINGS_HELP = """\
 settings (for --set and the file of --config):
   the options above, with _ for -: data user_col item_col time_col rating_col
-    manual_dir min_rating k_core preset model max_length epochs seed
+    manual_dir min_rating k_core preset model variant max_length epochs seed
   training: patience batch_size learning_rate meta_learning_rate cosine_decay
-    every_prefix mixed_precision
-  meta_sgcl: hidden_dim num_layers num_heads dropout norm_first
-    learned_positions num_decoder_layers residual_mean kl_weight
-    kl_warmup_steps contrastive_weight temperature similarity training
-    item_loss num_negatives negative_sampling
-  sasrec: hidden_dim num_layers num_heads dropout norm_first
-    learned_positions item_loss num_negatives negative_sampling
+    every_prefix mixed_precision hybrid
+  meta_sgcl sasrec bert4rec duorec vsan contrast_vae acvae gru4rec caser:
+    hidden_dim dropout item_loss num_negatives negative_sampling
+  meta_sgcl sasrec bert4rec duorec vsan contrast_vae:
+    num_layers num_heads norm_first learned_positions
+  meta_sgcl: num_decoder_layers residual_mean kl_weight kl_warmup_steps
+    contrastive_weight temperature similarity training
+  bert4rec: mask_prob last_only_prob
+  duorec: contrast contrastive_weight temperature similarity
+  vsan: num_decoder_layers residual_mean kl_weight kl_warmup_steps
+  acvae: kernel_size kl_weight kl_warmup_steps contrastive_weight
+  contrast_vae: num_decoder_layers residual_mean kl_weight kl_warmup_steps
+    augmentation contrastive_weight temperature
+  gru4rec: num_layers
+  caser: markov_order num_horizontal num_vertical
+  bpr_mf: hidden_dim num_negatives l2_weight
   item_cooccurrence: max_distance distance_decay backward_weight recent_items
     recency_decay history_power target_power
 """
@@ -52,6 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"metasgcl {metasgcl_tf.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_train(commands)
+    add_hybrid(commands)
+    add_compare(commands)
     rank_again = "rank the held-out items of a run again"
     evaluate = commands.add_parser("evaluate", help=rank_again, description=f"{rank_again.capitalize()}.")
     evaluate.add_argument("run", metavar="RUN", help="a folder that `metasgcl train` wrote")
@@ -68,42 +81,12 @@ def add_train(commands: Any) -> None:
         epilog=SETTINGS_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_data(train)
     add = train.add_argument
-    add(
-        "--data",
-        metavar="NAME|PATH",
-        help="synthetic (default), ml-1m, toys, clothing, beauty, sports, or a file:"
-        " .csv .tsv .parquet .inter .dat .json .txt, also .gz",
-    )
-    add("--user-col", metavar="COLUMN", help="column of the users (default: user_id or another usual name)")
-    add("--item-col", metavar="COLUMN", help="column of the items (default: a usual name)")
-    add(
-        "--time-col",
-        metavar="COLUMN",
-        help="column of the times (default: a usual name; without any, the order of the rows counts)",
-    )
-    add("--rating-col", metavar="COLUMN", help="column of the ratings (default: a usual name)")
-    add("--min-rating", type=float, metavar="X", help="keep interactions rated X or more (default: all)")
-    add(
-        "--k-core",
-        type=int,
-        metavar="K",
-        help="drop users and items with fewer than K interactions (default 5)",
-    )
-    add("--manual-dir", metavar="FOLDER", help="where the file of a named data set lies, fetched by hand")
-    add("--preset", metavar="NAME", help="settings for a data set (default: those of the data set named)")
-    add("--model", metavar="NAME", help="meta_sgcl (default), item_cooccurrence, pop")
+    add("--model", metavar="NAME", help="meta_sgcl (default) or another of the models below")
+    add("--variant", metavar="NAME", help=f"of the model: {variants_help()}")
     add("--config", metavar="FILE", help="YAML file of settings, such as config.yaml of another run")
-    add(
-        "--set",
-        nargs="+",
-        action="extend",
-        metavar="KEY=VALUE",
-        default=[],
-        help="any setting, over preset and file; may be repeated",
-    )
-    add("--max-length", type=int, metavar="N", help="newest items of a history that the model looks at")
-    add("--epochs", type=int, metavar="N", help="at most N passes over the training targets")
+    add_settings(train)
     add("--seed", type=int, metavar="N", help="of weights, shuffling and noise (default 1)")
     add("--out", metavar="RUN", help="folder to write (default runs/DATA-MODEL-seedN)")
     add("--overwrite", action="store_true", help="replace the run in that folder")

@@ -69,9 +69,9 @@ class WarnOnPosteriorCollapse(keras.callbacks.Callback):
         self.warned = False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Looks at the epoch's mean `kl_per_dim`."""
+        """Looks at the epoch's mean `kl_per_dim`; where the KL has no weight, it cannot be what is wrong."""
         kl = (logs or {}).get("kl_per_dim", math.inf)
-        if kl < COLLAPSED_KL and not self.warned:
+        if kl < COLLAPSED_KL and (logs or {}).get("kl_weight") != 0 and not self.warned:
             self.warned = True
             warnings.warn(
                 f"KL per dimension is {kl:.2g} nats, below {COLLAPSED_KL}: the posterior has collapsed. "

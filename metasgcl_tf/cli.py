@@ -1,4 +1,4 @@
-"""The command line: `metasgcl train | evaluate | recommend`. Parses and calls, nothing else."""
+"""The command line, `metasgcl COMMAND`: parses and calls, nothing else."""
 
 import argparse
 import os
@@ -13,11 +13,17 @@ import yaml
 from metasgcl_tf.arguments import build_parser
 from metasgcl_tf.errors import InputError, NonFiniteLossError
 
-# Options of `metasgcl train` that are configuration keys of the same name.
+# Options that are configuration keys of the same name.
 CONFIG_OPTIONS = (
     *("data", "user_col", "item_col", "time_col", "rating_col", "manual_dir", "min_rating", "k_core"),
-    *("preset", "model", "max_length", "epochs", "seed"),
+    *("preset", "model", "variant", "max_length", "epochs", "seed"),
 )
+
+
+def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The configuration keys among the options."""
+    options = {key: getattr(arguments, key, None) for key in CONFIG_OPTIONS}
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def run_train(arguments: argparse.Namespace) -> None:
@@ -25,23 +31,58 @@ def run_train(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from metasgcl_tf.config import build_config, read_config_file
-    from metasgcl_tf.reports.tables import results_table
+    from metasgcl_tf.names import run_name
     from metasgcl_tf.training import train
 
-    options = {key: getattr(arguments, key) for key in CONFIG_OPTIONS}
     config = build_config(
         read_config_file(arguments.config) if arguments.config is not None else {},
         parse_settings(arguments.set),
-        {key: value for key, value in options.items() if value is not None},
+        given_options(arguments),
     )
-    training = config.training
-    name = Path(config.data.data).name.split(".")[0]
-    out = arguments.out or Path("runs") / f"{name}-{training.model}-seed{training.seed}"
-    console = Console()
-    report = train(config, out, overwrite=arguments.overwrite, console=console)
+    out, console = arguments.out or Path("runs") / run_name(config), Console()
+    print_run(train(config, out, overwrite=arguments.overwrite, console=console), out, console)
+
+
+def print_run(report: dict[str, Any], out: str | Path, console: Any) -> None:
+    """Prints the table of a run and where it is."""
+    from metasgcl_tf.reports.tables import results_table
+
     console.print(results_table(report))
     done = f"Took {report['seconds']:.0f} s. Run folder: {out}"
     console.print(done, highlight=False, markup=False, soft_wrap=True)
+
+
+def run_hybrid(arguments: argparse.Namespace) -> None:
+    """Mixes a run with co-occurrence and prints the table."""
+    from rich.console import Console
+
+    from metasgcl_tf.mixing import mix_run
+
+    out, console = arguments.out or f"{arguments.run.rstrip('/')}-hybrid", Console()
+    print_run(mix_run(arguments.run, out, overwrite=arguments.overwrite, console=console), out, console)
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    """Trains what is missing, prints and writes the leaderboard; 1 if a run failed."""
+    from rich.console import Console
+
+    from metasgcl_tf.comparing import compare
+    from metasgcl_tf.names import data_name
+    from metasgcl_tf.reports.leaderboard_files import print_leaderboard, write_leaderboard
+
+    given = parse_settings(arguments.set) | given_options(arguments)
+    out = Path(arguments.out or f"runs/compare-{data_name(str(given.get('data', 'synthetic')))}")
+    names, console = [name.strip() for name in arguments.models.split(",")], Console()
+    board = compare(names, arguments.seeds, given, out, overwrite=arguments.overwrite, console=console)
+    if board is None:
+        say("error", f"No run finished, so there is nothing to compare; see the .log files in {out}.")
+        return 1
+    print_leaderboard(board, console)
+    written = write_leaderboard(board, out)
+    if out / "leaderboard.png" not in written:
+        say("warning", 'No plot was drawn: it needs matplotlib, pip install "metasgcl-tf[plots]".')
+    console.print(f"Written: {', '.join(map(str, written))}", highlight=False, markup=False, soft_wrap=True)
+    return 1 if board["failures"] else 0
 
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
@@ -50,13 +91,14 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
 
     from metasgcl_tf.data.splitting import leave_one_out
     from metasgcl_tf.evaluation import evaluate
+    from metasgcl_tf.names import name_of
     from metasgcl_tf.reports.tables import results_table
     from metasgcl_tf.run_folder import load_run, read_metrics
 
     run = load_run(arguments.run)
     split = leave_one_out(run.log)
     report = {part: evaluate(run.model, split, part) for part in ("valid", "test")}
-    names = {"model": run.config.training.model, "dataset": run.config.data.data}
+    names = {"model": name_of(run.config.training), "dataset": run.config.data.data}
     # The rows beside it are those of the training.
     Console().print(results_table(read_metrics(arguments.run) | names | report))
 
@@ -88,7 +130,13 @@ def run_recommend(arguments: argparse.Namespace) -> None:
         Console().print(recommendations_table(found))
 
 
-COMMANDS = {"train": run_train, "evaluate": run_evaluate, "recommend": run_recommend}
+COMMANDS = {
+    "train": run_train,
+    "hybrid": run_hybrid,
+    "compare": run_compare,
+    "evaluate": run_evaluate,
+    "recommend": run_recommend,
+}
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -129,8 +177,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
-        The exit code: 0; 2 after bad input or a file that cannot be read or written, with one line on
-        standard error; 130 after Ctrl-C.
+        The exit code: 0; 1 if a run of a comparison failed; 2 after bad input or a file that cannot be read
+        or written, with one line on standard error; 130 after Ctrl-C.
     """
     arguments = build_parser().parse_args(argv)
     try:
@@ -140,14 +188,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Keras' note on a history of one item, whose attention has one place to look at.
             warnings.filterwarnings("ignore", "You are using a softmax over axis")
             warnings.simplefilter("ignore", DeprecationWarning)
-            COMMANDS[arguments.command](arguments)
+            return COMMANDS[arguments.command](arguments) or 0
     except KeyboardInterrupt:
         say("error", "interrupted")
         return 130
     except (InputError, NonFiniteLossError, OSError) as error:
         say("error", error)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import difflib
 import inspect
 import math
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any, get_args
 
 import yaml
 
-from metasgcl_tf.errors import InputError, require
+from metasgcl_tf.data import pipelines
+from metasgcl_tf.errors import InputError, nearest, require, require_known
 from metasgcl_tf.models import MODELS, SequentialRecommender
-from metasgcl_tf.presets import PRESETS, preset_values
+from metasgcl_tf.presets import PRESETS, preset_values, variant_values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,8 @@ class TrainingConfig:
 
     Attributes:
         model: name of the model, a key of `metasgcl_tf.models.MODELS`.
+        variant: name of a variant of the model, a key of `metasgcl_tf.presets.VARIANTS`.
+        hybrid: mix the trained model with ItemCooccurrence, by a weight chosen on validation.
         seed: of initial weights, shuffling, dropout and noise.
         epochs: at most this many passes over the training targets.
         patience: stop after this many epochs without a better validation NDCG@10.
@@ -57,6 +59,8 @@ class TrainingConfig:
     """
 
     model: str = "meta_sgcl"
+    variant: str | None = None
+    hybrid: bool = False
     seed: int = 1
     epochs: int = 100
     patience: int = 10
@@ -84,14 +88,15 @@ class RunConfig:
 def model_parameters(model: str) -> dict[str, inspect.Parameter]:
     """The named arguments of a model's constructor and of those it hands the rest to.
 
-    Without `num_items`, which the log decides.
+    Without `num_items` and `num_users`, which the log decides.
     """
     found: dict[str, inspect.Parameter] = {}
     classes = MODELS[model].__mro__
     for cls in reversed(classes[: classes.index(SequentialRecommender) + 1]):
         found |= inspect.signature(cls.__init__).parameters
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {n: p for n, p in found.items() if p.kind in named and n not in ("self", "num_items")}
+    decided = ("self", "num_items", "num_users")
+    return {n: p for n, p in found.items() if p.kind in named and n not in decided}
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
@@ -116,22 +121,23 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
 
 
 def build_config(*layers: dict[str, Any]) -> RunConfig:
-    """Merges defaults, the preset and `layers` (later ones win) into a checked configuration.
+    """Merges defaults, the preset, the variant and `layers` (later ones win) into a checked configuration.
 
     Args:
         *layers: flat keys with their values, e.g. of a file, then of the command line.
 
     Raises:
-        InputError: an unknown preset, model or key (with the nearest valid name), or a value of the wrong
-            type or out of range.
+        InputError: an unknown preset, model, variant or key (with the nearest valid name), or a value of the
+            wrong type, out of range or not the variant's.
     """
     given = {key: value for layer in layers for key, value in layer.items()}
     model = given.get("model", TrainingConfig.model)
-    _known("model", model, list(MODELS))
+    require_known("model", model, MODELS)
     if given.get("preset") is not None:
-        _known("preset", given["preset"], list(PRESETS))
+        require_known("preset", given["preset"], PRESETS)
     preset = given.get("preset") or _typed("data", given.get("data", DataConfig.data), str)
-    values = preset_values(preset, model) | given
+    changed = variant_values(model, given.get("variant"))
+    values = preset_values(preset, model) | changed | given
 
     parameters = model_parameters(model)
     data_types = {f.name: f.type for f in dataclasses.fields(DataConfig)}
@@ -140,13 +146,15 @@ def build_config(*layers: dict[str, Any]) -> RunConfig:
     for key in values:
         if key not in types:
             owners = [name for name in MODELS if key in model_parameters(name)]
-            hint = f"did you mean {_nearest(key, list(types))!r}?"
+            hint = f"did you mean {nearest(key, types)!r}?"
             hint = f"it is one of {', '.join(owners)}." if owners else hint
             raise InputError(
                 f"`{key}` should be a setting of {model} or of its training (see metasgcl train --help); "
                 f"{hint} Received: `{key}` = {values[key]!r}."
             )
     values = {key: _typed(key, value, types[key]) for key, value in values.items()}
+    for key, value in changed.items():
+        require(values[key] == value, key, f"{value!r} in the variant {given['variant']}", values[key])
     config = RunConfig(
         DataConfig(**{k: v for k, v in values.items() if k in data_types}),
         TrainingConfig(**{k: v for k, v in values.items() if k in training_types}),
@@ -154,22 +162,11 @@ def build_config(*layers: dict[str, Any]) -> RunConfig:
     )
     require(config.data.k_core >= 1, "k_core", "at least 1", config.data.k_core)
     _check_training(config.training)
+    if config.training.every_prefix:
+        free = MODELS[model].training_recipe is pipelines.next_item
+        require(free, "every_prefix", f"false for {model}, which has samples of its own", True)
     MODELS[model].check_arguments(**config.model_options)
     return config
-
-
-def _known(what: str, name: Any, valid: list[str]) -> None:
-    """Raises an `InputError` with the nearest valid name if `name` is not one."""
-    if name in valid:
-        return
-    raise InputError(
-        f"`{what}` should be one of {', '.join(valid)}; did you mean {_nearest(name, valid)!r}? "
-        f"Received: {name!r}."
-    )
-
-
-def _nearest(name: Any, valid: list[str]) -> str:
-    return difflib.get_close_matches(str(name), valid, n=1, cutoff=0.0)[0]
 
 
 def _typed(key: str, value: Any, expected: Any) -> Any:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import polars as pl
 from keras import ops
 
-from metasgcl_tf import metrics
+from metasgcl_tf import backend, metrics
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import Part, Split
 from metasgcl_tf.datasets import synthetic
@@ -17,18 +18,64 @@ PROTOCOL = (
     "ties count against the target; masked = items seen by the user are no candidates, kept = they are"
 )
 
+Tensor = Any
 Report = dict[str, dict[str, float]]
 
 
 def evaluate(model: SequentialRecommender, split: Split, part: Part) -> Report:
-    """Evaluates a compiled model on the validation or test items.
+    """Evaluates a model on the validation or test items.
 
     Returns:
         `{"masked": {...}, "kept": {...}}`, each with `hr@5` ... `mrr`: seen items masked and kept.
     """
-    batches = pipelines.ranking(split, part, max_length=model.max_length)
-    values = model.evaluate(batches, verbose=0, return_dict=True)
-    return _by_protocol(values)
+    return report_of(held_out_ranks(model, split, part))
+
+
+def held_out_ranks(model: SequentialRecommender, split: Split, part: Part) -> pl.DataFrame:
+    """Rank of each user's held-out item among all items.
+
+    Returns:
+        A table in the order of the log's users: `user` (raw id), `masked` and `kept` (int32, 1 is best).
+    """
+
+    def rank(inputs: dict[str, Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
+        return ranks_of_batch(
+            {name: np.asarray(values) for name, values in inputs.items()}, np.asarray(targets)
+        )
+
+    ranks_of_batch = _ranks_of_batch(model)
+    return _ranks(rank, split, part, model.max_length)
+
+
+def _ranks_of_batch(model: SequentialRecommender) -> Callable:
+    """`model.target_ranks`, compiled once for all evaluations of a model."""
+    if model._ranks_of_batch is None:
+        compiles = model.static_shapes or not backend.static_shapes()
+        ranks = model.target_ranks
+        model._ranks_of_batch = backend.compiled(ranks, model.variables) if compiles else ranks
+    return model._ranks_of_batch
+
+
+def _ranks(rank: Callable, split: Split, part: Part, max_length: int) -> pl.DataFrame:
+    """Calls `rank(inputs, targets) -> (masked, kept)` with every batch of `pipelines.ranking`."""
+    parts: dict[str, list[np.ndarray]] = {"row": [], "masked": [], "kept": []}
+    for inputs, targets in pipelines.ranking(split, part, max_length=max_length):
+        found = (inputs["user_index"], *rank(inputs, targets))
+        for values, value in zip(parts.values(), found, strict=True):
+            values.append(np.asarray(value))
+    ranks = pl.DataFrame({name: np.concatenate(values) for name, values in parts.items()}).sort("row")
+    return ranks.select(split.log.users.gather(ranks["row"]).alias("user"), "masked", "kept")
+
+
+def report_of(ranks: pl.DataFrame) -> Report:
+    """The metrics of `held_out_ranks`, means over users."""
+    return {
+        protocol: {
+            name: float(np.mean(np.asarray(values), dtype=np.float64))
+            for name, values in metrics.ranking_metrics(ranks[protocol].to_numpy()).items()
+        }
+        for protocol in ("masked", "kept")
+    }
 
 
 def evaluate_scores(
@@ -41,20 +88,13 @@ def evaluate_scores(
         split: the log and its parts.
         part: `"valid"` or `"test"`.
     """
-    longest = int(np.diff(split.log.offsets).max())
-    means: dict[str, float] = {}
-    for inputs, targets in pipelines.ranking(split, part, max_length=longest):
+
+    def rank(inputs: dict[str, Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
         histories = [row[row > 0] for row in inputs["item_ids"].numpy()]
         scores = np.pad(score_histories(histories), [(0, 0), (1, 0)], constant_values=-np.inf)
-        ranks = metrics.target_ranks(ops.convert_to_tensor(scores), targets, inputs["seen"])
-        for name, values in metrics.both_protocols(*ranks).items():
-            means[name] = means.get(name, 0.0) + float(ops.sum(values)) / len(split.evaluated)
-    return _by_protocol(means)
+        return metrics.target_ranks(ops.convert_to_tensor(scores), targets, inputs["seen"])
 
-
-def _by_protocol(values: dict[str, float]) -> Report:
-    masked = {name: value for name, value in values.items() if not name.startswith("kept_")}
-    return {"masked": masked, "kept": {name: values[f"kept_{name}"] for name in masked}}
+    return report_of(_ranks(rank, split, part, int(np.diff(split.log.offsets).max())))
 
 
 def best_possible(split: Split, part: Part) -> Report:

@@ -110,48 +110,6 @@ def _block_cross_entropy(
     return weights * losses, d_states, ops.matmul(ops.transpose(exponentials), share * states)
 
 
-def sampled_softmax(target_scores: Tensor, negative_scores: Tensor) -> Tensor:
-    """Softmax cross-entropy of each target against K sampled negatives instead of the whole catalogue.
-
-    Estimates the full softmax if each negative had the logarithm of how often it is expected in the sample
-    subtracted from its score (Bengio and Senecal 2008), and one that is the target scores -inf or nearly so.
-    The target is not sampled: its score stays as it is.
-
-    Args:
-        target_scores: `[...]`.
-        negative_scores: `[..., K]`, corrected.
-
-    Returns:
-        `[...]` float32, in nats.
-    """
-    scores = ops.concatenate([target_scores[..., None], negative_scores], axis=-1)
-    scores = ops.cast(scores, "float32")
-    return ops.logsumexp(scores, axis=-1) - scores[..., 0]
-
-
-def gbce(target_scores: Tensor, negative_scores: Tensor, num_items: int, calibration: float = 0.75) -> Tensor:
-    """Generalised binary cross-entropy (Petrov and Macdonald 2023, "gSASRec", eq. 9 and 10).
-
-    Sampling shows the model too many targets among too few negatives, which teaches it overconfidence; the
-    positive term is damped by a power that undoes it.
-
-    Args:
-        target_scores: `[...]`.
-        negative_scores: `[..., K]`, of uniformly drawn negatives; -inf or nearly so does not count.
-        num_items: V.
-        calibration: t, from 0 (plain binary cross-entropy) to 1 (fully calibrated probabilities).
-
-    Returns:
-        `[...]` float32, in nats, the mean over the target and its negatives.
-    """
-    target_scores, negative_scores = ops.cast(target_scores, "float32"), ops.cast(negative_scores, "float32")
-    num_negatives = negative_scores.shape[-1]
-    rate = min(1.0, num_negatives / max(1, num_items - 1))
-    power = rate * (calibration * (1 - 1 / rate) + 1 / rate)
-    positive = power * ops.softplus(-target_scores)
-    return (positive + ops.sum(ops.softplus(negative_scores), axis=-1)) / (num_negatives + 1)
-
-
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL divergence of N(mean, exp(log_variance)) from N(0, I), exact (paper, eq. 24-25 with the 1/2).
 
@@ -164,6 +122,18 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """
     mean, log_variance = ops.cast(mean, "float32"), ops.cast(log_variance, "float32")
     return 0.5 * ops.sum(ops.square(mean) + ops.exp(log_variance) - 1.0 - log_variance, axis=-1)
+
+
+def dropout_kl(alpha: Tensor) -> Tensor:
+    """KL divergence of Gaussian dropout from a log-uniform prior, without its constant.
+
+    The cubic approximation of Kingma et al. 2015 ("Variational dropout and the local reparameterization
+    trick", section 4.2). It falls as alpha rises to 1.
+
+    Args:
+        alpha: variance of the noise over the squared mean, above 0 and up to 1.
+    """
+    return -(0.5 * ops.log(alpha) + 1.16145124 * alpha - 1.50204118 * alpha**2 + 0.58629921 * alpha**3)
 
 
 def info_nce(view: Tensor, other_view: Tensor, temperature: float = 1.0, similarity: str = "dot") -> Tensor:

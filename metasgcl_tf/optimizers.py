@@ -124,3 +124,11 @@ class PairOptimizer(keras.optimizers.Optimizer):
             for key in ("main", "meta")
         }
         return cls(**(config | inner))
+
+
+def paired(optimizer: Any, meta_layer: str = "meta_log_variance") -> PairOptimizer:
+    """The optimizer itself if it is a pair, or with a second one of the same configuration beside it."""
+    optimizer = keras.optimizers.get(optimizer)
+    if isinstance(optimizer, PairOptimizer):
+        return optimizer
+    return PairOptimizer(optimizer, type(optimizer).from_config(optimizer.get_config()), meta_layer)

@@ -1,9 +1,16 @@
 """What each data set's models are trained with where it differs from their defaults.
 
-Settings for toys and synthetic were chosen on their validation items; beauty and sports take those of toys.
+Those of meta_sgcl and item_cooccurrence for toys and synthetic were chosen on validation items; beauty
+and sports take those of toys. All others are first guesses: their papers', with the dropout and decay of
+Meta-SGCL.
 """
 
 from typing import Any
+
+from metasgcl_tf.errors import require, require_known
+
+# What suits the short, sparse histories of the Amazon sets.
+AMAZON = {"max_length": 50, "dropout": 0.5, "cosine_decay": True}
 
 # Data set -> model -> configuration keys.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
@@ -24,22 +31,24 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "toys": {
-        "meta_sgcl": {
-            "max_length": 50,
-            "dropout": 0.5,
-            "batch_size": 48,
-            "cosine_decay": True,
-            "epochs": 50,
-            "patience": 20,
-        },
+        "meta_sgcl": AMAZON | {"batch_size": 48, "epochs": 50, "patience": 20},
+        "sasrec": AMAZON | {"num_layers": 3, "batch_size": 48, "epochs": 50, "patience": 20},
+        "vsan": AMAZON | {"batch_size": 48, "epochs": 50, "patience": 20},
+        "acvae": AMAZON | {"batch_size": 48, "epochs": 50, "patience": 20},
+        "contrast_vae": AMAZON | {"batch_size": 48, "epochs": 50, "patience": 20},
+        "bert4rec": AMAZON | {"mask_prob": 0.6, "batch_size": 64, "epochs": 200, "patience": 30},
+        "duorec": AMAZON | {"learned_positions": True, "batch_size": 256, "epochs": 20},
+        "gru4rec": AMAZON | {"batch_size": 48, "epochs": 50, "patience": 20},
+        "caser": AMAZON | {"batch_size": 256, "epochs": 30},
+        "bpr_mf": {"l2_weight": 0.01, "batch_size": 1024},
         "item_cooccurrence": {"recency_decay": 0.7, "history_power": 0.25, "target_power": 0.1},
     },
     "clothing": {
-        "meta_sgcl": {"max_length": 50, "dropout": 0.5, "cosine_decay": True, "epochs": 30},
+        "meta_sgcl": AMAZON | {"epochs": 30},
         "item_cooccurrence": {"recency_decay": 0.9, "history_power": 0.5, "target_power": 0.0},
     },
-    "beauty": {"meta_sgcl": {"max_length": 50, "dropout": 0.5, "cosine_decay": True, "epochs": 50}},
-    "sports": {"meta_sgcl": {"max_length": 50, "dropout": 0.5, "cosine_decay": True, "epochs": 50}},
+    "beauty": {"meta_sgcl": AMAZON | {"epochs": 50}},
+    "sports": {"meta_sgcl": AMAZON | {"epochs": 50}},
     "ml-1m": {
         "meta_sgcl": {
             "max_length": 200,
@@ -61,6 +70,31 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+# Model -> variant -> what it changes, whatever the data set. Step 2 of Meta-SGCL's update is contrast alone:
+# without contrast there is no step 2.
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "meta_sgcl": {
+        "no_cl": {"contrastive_weight": 0.0, "training": "joint"},  # -cl of Table III
+        "no_kl": {"kl_weight": 0.0},  # -kl
+        "no_cl_kl": {"contrastive_weight": 0.0, "training": "joint", "kl_weight": 0.0},  # -clkl
+        "joint": {"training": "joint"},  # Fig. 3
+    },
+}
+
+
 def preset_values(preset: str, model: str) -> dict[str, Any]:
     """What a preset says for a model; nothing where it does not know the model or there is no such preset."""
     return PRESETS.get(preset, {}).get(model, {})
+
+
+def variant_values(model: str, variant: Any) -> dict[str, Any]:
+    """What a variant of a model changes; nothing without one.
+
+    Raises:
+        InputError: the model has no such variant.
+    """
+    if variant is None:
+        return {}
+    require(model in VARIANTS, "variant", f"left out: {model} has none", variant)
+    require_known("variant", variant, VARIANTS[model])
+    return VARIANTS[model][variant]

@@ -25,7 +25,7 @@ from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import SequentialRecommender
 
 CONFIG, INTERACTIONS, MODEL = "config.yaml", "interactions.parquet", "model.keras"
-HISTORY, METRICS, TENSORBOARD = "history.csv", "metrics.json", "tensorboard"
+HISTORY, RANKS, METRICS, TENSORBOARD = "history.csv", "ranks.parquet", "metrics.json", "tensorboard"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def start(run: Path, config: RunConfig, log: InteractionLog) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(run / TENSORBOARD, ignore_errors=True)
-        for name in (MODEL, HISTORY, METRICS):
+        for name in (METRICS, MODEL, HISTORY, RANKS):
             (run / name).unlink(missing_ok=True)
         (run / CONFIG).write_text(yaml.safe_dump(config.flat(), sort_keys=False), encoding="utf-8")
         log.save(run)
@@ -74,9 +74,16 @@ def _unusable(run: Path, error: OSError) -> InputError:
     )
 
 
+def write_ranks(run: Path, ranks: pl.DataFrame) -> None:
+    """Writes the rank of each user's test item, see `metasgcl_tf.evaluation.held_out_ranks`."""
+    ranks.write_parquet(run / RANKS)
+
+
 def write_metrics(run: Path, report: dict[str, Any]) -> None:
-    """Writes the report of a run."""
-    (run / METRICS).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    """Writes the report of a run, whole or not at all: a run with a report is finished."""
+    unfinished = run / f"{METRICS}.part"
+    unfinished.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(run / METRICS)
 
 
 def read_metrics(run: str | Path) -> dict[str, Any]:
@@ -88,8 +95,12 @@ def read_metrics(run: str | Path) -> dict[str, Any]:
         raise InputError(f"`run` should hold a readable {METRICS}. Received: {path} ({error}).") from None
 
 
-def load_run(run: str | Path) -> Run:
+def load_run(run: str | Path, compile: bool = True) -> Run:
     """Reads a run folder back.
+
+    Args:
+        run: the folder.
+        compile: bring the optimizer back too; scores need none.
 
     Raises:
         InputError: no such folder, or one without a configuration, log or model.
@@ -105,7 +116,7 @@ def load_run(run: str | Path) -> Run:
         with zipfile.ZipFile(run / MODEL) as archive:
             if damaged := archive.testzip():  # Keras does not look at the checksums
                 raise ValueError(f"{damaged} in it is damaged")
-        model = keras.models.load_model(run / MODEL)
+        model = keras.models.load_model(run / MODEL, compile=compile)
     except Exception as error:  # a damaged archive fails in many ways: zip, JSON, HDF5, Keras
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(
@@ -121,15 +132,18 @@ def load_run(run: str | Path) -> Run:
 
 def provenance() -> dict[str, Any]:
     """What a number needs to be repeated: commit, command, versions and machine."""
-    program = Path(sys.argv[0]).name
+    program = Path(sys.argv[0]).name.replace("cli.py", "metasgcl")  # python -m metasgcl_tf.cli
     # Not the installed distributions: TensorFlow comes under several names.
     packages = {"metasgcl-tf": metasgcl_tf, "tensorflow": tf, "keras": keras, "numpy": np, "polars": pl}
     versions = {name: package.__version__ for name, package in packages.items()}
+    cores = os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):  # on Linux; a process may be held to fewer
+        cores = len(os.sched_getaffinity(0))
     return {
         "commit": _commit(),
         "command": shlex.join([program, *sys.argv[1:]]),
         "versions": {"python": platform.python_version()} | versions,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {keras.backend.backend()} backend",
+        "machine": f"{platform.machine()}, {cores} cores, {keras.backend.backend()} backend",
     }
 
 

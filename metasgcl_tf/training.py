@@ -4,7 +4,6 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -19,13 +18,11 @@ from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.readers import Columns
 from metasgcl_tf.data.splitting import Split, leave_one_out
 from metasgcl_tf.datasets import load
-from metasgcl_tf.errors import InputError
-from metasgcl_tf.evaluation import PROTOCOL, best_possible, evaluate
+from metasgcl_tf.errors import InputError, require
+from metasgcl_tf.mixing import learns, mix
 from metasgcl_tf.models import MODELS, SequentialRecommender
 from metasgcl_tf.optimizers import PairOptimizer, RowWiseAdam
-from metasgcl_tf.presets import preset_values
-
-BASELINES = ("pop", "item_cooccurrence")
+from metasgcl_tf.run_report import write_report
 
 
 def train(
@@ -34,7 +31,8 @@ def train(
     """Trains a model and writes a run folder.
 
     The folder holds `config.yaml`, the log with its ids (`*.parquet`), `model.keras` (the epoch with the
-    best validation NDCG@10), `history.csv`, `tensorboard/` and `metrics.json`.
+    best validation NDCG@10), `history.csv`, `tensorboard/`, `ranks.parquet` (of each user's test item) and
+    `metrics.json`.
 
     Args:
         config: what to do, see `metasgcl_tf.config.build_config`.
@@ -60,41 +58,27 @@ def train(
     with computing_in("mixed_bfloat16" if config.training.mixed_precision else "float32"):
         model = MODELS[config.training.model](log.num_items, **config.model_options)
     model.adapt(split)
-    learns = bool(model.trainable_variables)
-    if learns and not len(split.training_pairs(1)[0]):
+    if config.training.hybrid:
+        require(learns(model), "model", "one that is trained, for a hybrid", config.training.model)
+    if learns(model) and not len(split.training_pairs(1)[0]):
         raise InputError(
             "The log needs a user with at least 4 interactions: two to train on besides the two held out. "
             f"Received: {split.describe()}."
         )
     run_folder.start(run, config, log)
-    if learns:
+    if learns(model):
         fit(model, split, config, run, console)
-        model = keras.models.load_model(run / run_folder.MODEL)
+        model = keras.models.load_model(run / run_folder.MODEL, compile=not config.training.hybrid)
         write_projector(run / run_folder.TENSORBOARD, model, log)
     else:
         model.compile()
         model.save(run / run_folder.MODEL)
+    more = {}
+    if config.training.hybrid:
+        model, more["hybrid"] = mix(model, split, config, console)
+        model.save(run / run_folder.MODEL)
     seconds = time.perf_counter() - started
-
-    report = {
-        "dataset": config.data.data,
-        "model": config.training.model,
-        "seed": config.training.seed,
-        **provenance,
-        "seconds": round(seconds, 1),
-        "protocol": PROTOCOL,
-        "parameters": model.count_params(),
-        "config": config.flat(),
-        "counts": split.counts(),
-        "valid": evaluate(model, split, "valid"),
-        "test": evaluate(model, split, "test"),
-        "baselines": baselines(split, config),
-    }
-    # The generator's probabilities hold for its whole histories only.
-    if config.data.data == "synthetic" and not log.counts["dropped_by_k_core"]:
-        report["best_possible"] = {part: best_possible(split, part) for part in ("valid", "test")}
-    run_folder.write_metrics(run, report)
-    return report
+    return write_report(run, model, split, config, provenance, seconds, **more)
 
 
 @contextlib.contextmanager
@@ -174,19 +158,3 @@ def write_projector(folder: Path, model: SequentialRecommender, log: Interaction
         tensor_name="item_embeddings", tensor_path="item_embeddings.tsv", metadata_path="item_ids.tsv"
     )
     projector.visualize_embeddings(str(folder), config)
-
-
-def baselines(split: Split, config: RunConfig) -> dict[str, Any]:
-    """What needs no training, on the same split, to stand beside the model: name -> valid and test."""
-    results = {}
-    for name in BASELINES:
-        if name == config.training.model:
-            continue
-        options = preset_values(config.data.preset or config.data.data, name)
-        model = MODELS[name](split.log.num_items, **options)
-        model.compile()
-        model.adapt(split)
-        results[name] = {"config": options} | {
-            part: evaluate(model, split, part) for part in ("valid", "test")
-        }
-    return results

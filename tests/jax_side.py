@@ -10,18 +10,30 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import polars as pl
 from keras import ops
 
+from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.datasets import load
 from metasgcl_tf.evaluation import evaluate
-from metasgcl_tf.models import MODELS
+from metasgcl_tf.layers.item_loss import SAMPLED
+from metasgcl_tf.mixing import ndcg_of_weights
+from metasgcl_tf.models import MODELS, Hybrid
 
-NUM_ITEMS, LENGTH, BATCH, STEPS = 30, 6, 8, 20
+NUM_ITEMS, NUM_USERS, LENGTH, BATCH, STEPS = 30, 40, 6, 8, 20
 SMALL = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "dropout": 0.0}
 TRAINED = {
     "meta_sgcl": SMALL | {"kl_warmup_steps": 10},
     "sasrec": SMALL,
+    "vsan": SMALL | {"kl_warmup_steps": 10},
+    "acvae": {"hidden_dim": 8, "dropout": 0.0, "kl_warmup_steps": 10},
+    "contrast_vae": SMALL | {"kl_warmup_steps": 10},
+    "gru4rec": {"hidden_dim": 8, "dropout": 0.0},
+    "caser": {"hidden_dim": 8, "dropout": 0.0, "num_users": NUM_USERS},
+    "bpr_mf": {"hidden_dim": 8, "num_users": NUM_USERS},
+    "bert4rec": SMALL,
+    "duorec": SMALL,
 }
 UNTRAINED = ("item_cooccurrence", "pop")
 
@@ -34,14 +46,17 @@ def batches():
         items[np.arange(LENGTH + 1) < rng.integers(0, LENGTH, (BATCH, 1))] = 0
         inputs, targets = items[:, :-1], np.where(items[:, :-1] > 0, items[:, 1:], 0)
         weights = np.full(targets.shape, 1 / np.count_nonzero(targets), np.float32)
-        yield {"item_ids": inputs.astype(np.int32)}, targets.astype(np.int32), weights
+        item_ids = inputs.astype(np.int32)
+        users = rng.integers(0, NUM_USERS, BATCH).astype(np.int32)
+        inputs = {"item_ids": item_ids, "same_target_ids": item_ids[::-1], "user_index": users}
+        yield inputs, targets.astype(np.int32), weights
 
 
 HISTORIES = np.array([[0, 0, 0, 1, 2, 3], [5, 6, 7, 8, 9, 10]], np.int32)
 
 
 def without_chance(model):
-    """The model with the same noise at every step, whatever the backend draws."""
+    """The model with the same noise, negatives and hidden items at every step, whatever the backend draws."""
     noise = np.random.default_rng(1).normal(size=(2, 1, LENGTH, SMALL["hidden_dim"])).astype(np.float32)
     views = {"number": 1}
 
@@ -50,6 +65,9 @@ def without_chance(model):
         return mean + ops.exp(0.5 * log_variance) * noise[views["number"]]
 
     model.sample = sample
+    if isinstance(model, MODELS["bpr_mf"]):
+        model.draw = lambda shape: ops.broadcast_to(ops.convert_to_tensor([7], "int32"), (*shape, 1))
+    model.draw_hidden = lambda targets: ops.logical_and(targets != 0, ops.arange(LENGTH) % 2 == 1)
     return model
 
 
@@ -60,6 +78,38 @@ def losses_of(model):
 
 def scores_of(model):
     return ops.convert_to_numpy(model.score_items({"item_ids": HISTORIES}))
+
+
+def hybrid_of(model):
+    """The model mixed with the co-occurrence of the small log of `hybrid_split`."""
+    cooccurrence = MODELS["item_cooccurrence"](NUM_ITEMS)
+    cooccurrence.adapt(hybrid_split())
+    return Hybrid(model, cooccurrence, 0.3)
+
+
+def hybrid_split():
+    """Walks of 8 steps, each by 1 or 2."""
+    steps = np.random.default_rng(3).integers(1, 3, (20, 8)).cumsum(axis=1)
+    return leave_one_out(
+        InteractionLog(
+            item_index=(steps % NUM_ITEMS + 1).ravel().astype(np.int32),
+            offsets=np.arange(0, 161, 8),
+            users=pl.Series("user", range(20)),
+            items=pl.Series("item", range(NUM_ITEMS)),
+            counts={},
+        )
+    )
+
+
+def hybrid_results(hybrid):
+    """What it scores and recommends, how it ranks, and NDCG@10 of some weights."""
+    weights = ndcg_of_weights(hybrid, hybrid_split(), weights=(0.0, 0.5, 1.0))
+    return {
+        "scores": scores_of(hybrid)[:, 1:].tolist(),
+        "items": ops.convert_to_numpy(hybrid.recommend(HISTORIES, 5)[0]).tolist(),
+        "masked": evaluate(hybrid, hybrid_split(), "test")["masked"],
+        "weights": {str(weight): value for weight, value in weights.items()},
+    }
 
 
 def evaluations():
@@ -81,11 +131,13 @@ def main(folder):
         found["scores"][name] = scores_of(model)[:, 1:].tolist()
         items, _ = model.recommend(HISTORIES, 5)
         found.setdefault("items", {})[name] = ops.convert_to_numpy(items).tolist()
+        found.setdefault("ranking", {})[name] = evaluate(model, hybrid_split(), "test")
         found["losses"][name] = losses_of(without_chance(model))
         model.save(folder / f"{name}-jax.keras")
         np.save(folder / f"{name}-jax.npy", scores_of(model))
+    found["hybrid"] = hybrid_results(keras.models.load_model(folder / "hybrid-tensorflow.keras"))
     keras.utils.set_random_seed(1)
-    for loss in ("sampled_softmax", "gbce"):
+    for loss in SAMPLED:
         model = MODELS["sasrec"](NUM_ITEMS, LENGTH, item_loss=loss, num_negatives=16, **SMALL)
         model.compile(keras.optimizers.Adam(0.01))
         found["sampled"][loss] = losses_of(model)

@@ -54,6 +54,8 @@ def small_table(extra="", users=4, items=6):
         (["train", "--k-core", "1.5"], ["--k-core", "'1.5'"]),
         (["train", "--set"], ["--set"]),
         (["evaluate"], ["RUN"]),
+        (["hybrid"], ["RUN"]),
+        (["compare", "--seeds", "1,x"], ["--seeds", "'1,x'"]),
         (["recommend", "run"], ["--history", "--user", "--histories"]),
         (["recommend", "run", "--user", "1", "--history", "2"], ["--user", "--history"]),
     ],
@@ -63,7 +65,7 @@ def test_wrong_usage(refused, arguments, parts):
     assert all(part in line for part in parts) and "--help" in line
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["recommend"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["hybrid"], ["compare"], ["evaluate"], ["recommend"]])
 def test_help_fits_a_terminal(capsys, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stop:
@@ -146,7 +148,7 @@ BAD_SETTINGS = {
     "--epochs 0": ["`epochs`", "at least 1", "= 0"],
     "--seed -1": ["`seed`", "= -1"],
     "--min-rating nan": ["`min_rating`", "nan"],
-    "--model bert": ["`model`", "did you mean 'meta_sgcl'", "'bert'"],
+    "--model bert": ["`model`", "did you mean 'bert4rec'", "'bert'"],
     "--preset toyz": ["`preset`", "did you mean 'toys'", "'toyz'"],
     "--set kl_weight=-1": ["`kl_weight`", "0 or more", "= -1.0"],
     "--set contrastive_weight=-0.5": ["`contrastive_weight`", "= -0.5"],
@@ -156,6 +158,9 @@ BAD_SETTINGS = {
     "--set temperature=0": ["`temperature`", "above 0"],
     "--set similarity=cos": ["`similarity`", "'cos'"],
     "--set training=both": ["`training`", "'both'"],
+    "--variant no_c": ["`variant`", "did you mean 'no_cl'", "'no_c'"],
+    "--model sasrec --variant joint": ["`variant`", "sasrec has none", "'joint'"],
+    "--variant joint --set training=two_step": ["`training`", "variant joint", "'two_step'"],
     "--set dropuot=0.5": ["`dropuot`", "did you mean 'dropout'"],
     "--set dropout": ["`--set`", "KEY=VALUE", "'dropout'"],
     "--set =1": ["`--set`", "KEY=VALUE", "'=1'"],

@@ -16,7 +16,8 @@ from metasgcl_tf.config import (
 from metasgcl_tf.datasets import named
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import MODELS
-from metasgcl_tf.presets import PRESETS
+from metasgcl_tf.names import file_name, name_of, run_name, settings_of, title_of
+from metasgcl_tf.presets import PRESETS, VARIANTS
 
 
 def refusal(*layers):
@@ -52,6 +53,48 @@ def test_every_preset_is_valid_for_every_model(model):
         assert preset in named.NAMES
         flat = build_config({"preset": preset, "model": model}).flat()
         assert flat.items() >= PRESETS[preset].get(model, {}).items()
+
+
+def test_a_variant_changes_what_it_names_over_the_preset():
+    preset = PRESETS["toys"]["meta_sgcl"]
+    for variant, changed in VARIANTS["meta_sgcl"].items():
+        flat = build_config({"preset": "toys", "variant": variant}).flat()
+        plain = build_config({"preset": "toys"}).flat()
+        assert flat == plain | changed | {"variant": variant}
+        assert flat.items() >= preset.items()
+        assert build_config(flat).flat() == flat  # as from a run's config.yaml
+    ablations = {
+        name: build_config({"variant": name}).model_options for name in ("no_cl", "no_kl", "no_cl_kl")
+    }
+    weights = {name: (o["contrastive_weight"], o["kl_weight"]) for name, o in ablations.items()}
+    assert weights == {"no_cl": (0, 0.01), "no_kl": (0.03, 0), "no_cl_kl": (0, 0)}
+    # Step 2 of the update is contrast alone.
+    assert [o["training"] for o in ablations.values()] == ["joint", "two_step", "joint"]
+
+
+def test_a_variant_is_what_it_says():
+    assert "`contrastive_weight` should be 0.0 in the variant no_cl" in refusal(
+        {"variant": "no_cl", "contrastive_weight": 0.1}
+    )
+    assert "did you mean 'no_cl'" in refusal({"variant": "no-cl"})
+    assert "left out: pop has none" in refusal({"model": "pop", "variant": "no_cl"})
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "folder"),
+    [
+        ("sasrec", "SASRec", "toys-sasrec-seed1"),
+        ("meta_sgcl:no_cl", "Meta-SGCL no_cl", "toys-meta_sgcl-no_cl-seed1"),
+        ("hybrid:sasrec", "Hybrid of SASRec", "toys-hybrid-sasrec-seed1"),
+        ("hybrid:meta_sgcl:joint", "Hybrid of Meta-SGCL joint", "toys-hybrid-meta_sgcl-joint-seed1"),
+    ],
+)
+def test_a_name_says_what_was_trained(name, title, folder):
+    config = build_config(settings_of(name), {"data": "some/where/toys.txt.gz"})
+    assert name_of(config.training) == name
+    assert (title_of(name), run_name(config)) == (title, folder)
+    assert ":" not in file_name(name)
+    assert title_of("best possible") == "best possible"
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -95,6 +138,8 @@ def test_values_get_the_type_of_their_key():
         ({"meta_learning_rate": -1}, ["`meta_learning_rate`", "above 0"]),
         ({"kl_weight": [1]}, ["`kl_weight`", "finite number", "[1]"]),
         ({"every_prefix": 1}, ["`every_prefix`", "true or false", "= 1"]),
+        ({"every_prefix": True, "model": "bert4rec"}, ["`every_prefix`", "false for bert4rec", "= True"]),
+        ({"every_prefix": True, "model": "duorec"}, ["`every_prefix`", "false for duorec", "= True"]),
         ({"seed": -1}, ["`seed`", "between 0", "= -1"]),
         ({"seed": 2**32}, ["`seed`", "2^32"]),
         ({"min_rating": "nan"}, ["`min_rating`", "finite number", "'nan'"]),
@@ -136,7 +181,7 @@ def test_a_missing_file_or_a_folder(tmp_path):
 
 
 def test_the_help_names_every_setting_and_no_other():
-    words = set(re.findall(r"\b[a-z_]+\b", arguments.SETTINGS_HELP.split("with _ for -:")[1]))
+    words = set(re.findall(r"\b[a-z][a-z0-9_]*\b", arguments.SETTINGS_HELP.split("with _ for -:")[1]))
     keys = {*DataConfig.__dataclass_fields__, *TrainingConfig.__dataclass_fields__}
     keys = keys.union(*(model_parameters(model) for model in MODELS))
     assert words - set(MODELS) == keys

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import pytest
 
+from metasgcl_tf.evaluation import evaluate
+from metasgcl_tf.layers.item_loss import SAMPLED
 from metasgcl_tf.models import MODELS
 from tests import jax_side
 
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 def both(tmp_path_factory):
     """Two models saved by TensorFlow, trained by both backends; what each found."""
     folder = tmp_path_factory.mktemp("backends")
-    ours = {"losses": {}, "scores": {}, "items": {}}
+    ours = {"losses": {}, "scores": {}, "items": {}, "ranking": {}}
     for name, options in jax_side.TRAINED.items():
         keras.utils.set_random_seed(1)
         model = MODELS[name](jax_side.NUM_ITEMS, jax_side.LENGTH, **options)
@@ -31,6 +33,11 @@ def both(tmp_path_factory):
         model.save(folder / f"{name}-tensorflow.keras")
         ours["scores"][name] = jax_side.scores_of(model)[:, 1:]
         ours["items"][name] = model.recommend(jax_side.HISTORIES, 5)[0].numpy().tolist()
+        ours["ranking"][name] = evaluate(model, jax_side.hybrid_split(), "test")
+        if name == "sasrec":
+            hybrid = jax_side.hybrid_of(keras.models.load_model(folder / "sasrec-tensorflow.keras"))
+            hybrid.save(folder / "hybrid-tensorflow.keras")
+            ours["hybrid"] = jax_side.hybrid_results(hybrid)
         ours["losses"][name] = jax_side.losses_of(jax_side.without_chance(model))
     command = [sys.executable, "-m", "tests.jax_side", str(folder)]
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
@@ -59,6 +66,8 @@ def test_a_model_saved_on_tensorflow_scores_the_same_on_jax(both, name):
     _, ours, theirs = both
     np.testing.assert_allclose(theirs["scores"][name], ours["scores"][name], rtol=1e-4, atol=1e-5)
     assert theirs["items"][name] == ours["items"][name]
+    for protocol in ("masked", "kept"):
+        assert theirs["ranking"][name][protocol] == pytest.approx(ours["ranking"][name][protocol], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", jax_side.TRAINED)
@@ -71,7 +80,17 @@ def test_a_model_trained_and_saved_on_jax_scores_the_same_on_tensorflow(both, na
     assert int(model.optimizer.iterations) == 20
 
 
-@pytest.mark.parametrize("loss", ["sampled_softmax", "gbce"])
+def test_a_hybrid_is_the_same_on_jax(both):
+    _, ours, theirs = both
+    mine, other = ours["hybrid"], theirs["hybrid"]
+    np.testing.assert_allclose(other["scores"], mine["scores"], rtol=1e-4, atol=1e-6)
+    assert other["items"] == mine["items"]
+    assert other["masked"] == pytest.approx(mine["masked"], rel=1e-5)
+    assert other["weights"] == pytest.approx(mine["weights"], rel=1e-5)
+    assert len(set(mine["weights"].values())) == 3
+
+
+@pytest.mark.parametrize("loss", SAMPLED)
 def test_a_sampled_loss_trains_on_jax(both, loss):
     values = [step["loss"] for step in both[2]["sampled"][loss]]
     assert np.isfinite(values).all() and values[-1] < values[0]

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from metasgcl_tf import losses
-from metasgcl_tf.losses import gaussian_kl, gbce, info_nce, sampled_softmax, softmax_cross_entropy
+from metasgcl_tf.losses import gaussian_kl, info_nce, softmax_cross_entropy
 
 # ---- softmax_cross_entropy ----------------------------------------------------------------------
 
@@ -282,91 +282,6 @@ def test_positions_without_a_target_or_a_weight_are_never_scored(counted, monkey
     assert sum(scored) == counted and all(rows <= BLOCK for rows in scored)
 
 
-# ---- sampled_softmax ----------------------------------------------------------------------------
-
-
-def test_sampled_softmax_by_hand():
-    # Odds 1 against 3, 4 and 8: probability 1/16; and 8 against 8: 1/2.
-    loss = sampled_softmax(np.log([1.0, 8.0]), np.log([[3.0, 4.0, 8.0], [2.0, 5.0, 1.0]]))
-    assert loss.dtype == tf.float32
-    np.testing.assert_allclose(loss, [math.log(16), math.log(2)], rtol=1e-6)
-
-
-def test_sampled_softmax_of_every_other_item_once_is_the_full_softmax():
-    rng = np.random.default_rng(0)
-    logits, targets = rng.normal(size=(2, 3, 7)).astype(np.float32), rng.integers(0, 7, (2, 3))
-    others = [[np.delete(logits[b, i], targets[b, i]) for i in range(3)] for b in range(2)]
-    of_targets = np.take_along_axis(logits, targets[..., None], -1)[..., 0]
-    full = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    np.testing.assert_allclose(sampled_softmax(of_targets, np.array(others)), full, rtol=1e-5)
-
-
-def test_a_negative_of_score_minus_infinity_or_nearly_so_does_not_count():
-    target, negatives = np.float32([0.5]), np.float32([[1.0, -0.5]])
-    for nothing in (-np.inf, -1e9):
-        more = np.append(negatives, [[np.float32(nothing)]], axis=1)
-        for loss in (sampled_softmax, functools.partial(gbce, num_items=10, calibration=0)):
-            share = 3 / 4 if loss is not sampled_softmax else 1  # the binary one is a mean over K + 1
-            np.testing.assert_allclose(loss(target, more), share * loss(target, negatives), rtol=1e-6)
-
-
-def test_huge_sampled_scores_stay_finite():
-    for target, negative, expected in ((1e4, -1e4, 0), (-1e4, 1e4, 2e4)):
-        np.testing.assert_allclose(sampled_softmax(np.float32([target]), np.float32([[negative]])), expected)
-        loss = gbce(np.float32([target]), np.float32([[negative]]), 2)
-        np.testing.assert_allclose(loss, expected / 2)
-
-
-# ---- gbce ---------------------------------------------------------------------------------------
-
-
-def gbce_loop(target_score, negative_scores, num_items, calibration):
-    """Petrov and Macdonald 2023, eq. 9 and 10, with the sigmoids as they are written there."""
-    num_negatives = len(negative_scores)
-    rate = num_negatives / (num_items - 1)
-    power = rate * (calibration * (1 - 1 / rate) + 1 / rate)
-    loss = math.log((1 / (1 + math.exp(-target_score))) ** power)
-    for score in negative_scores:
-        loss += math.log(1 - 1 / (1 + math.exp(-score)))
-    return -loss / (num_negatives + 1)
-
-
-@pytest.mark.parametrize("calibration", [0, 0.3, 0.75, 1])
-@pytest.mark.parametrize("num_items", [5, 6, 100, 10_000])
-def test_gbce_equals_a_loop_of_its_formula(num_items, calibration):
-    rng = np.random.default_rng(0)
-    targets, negatives = rng.normal(size=(2, 3)), rng.normal(size=(2, 3, 4))
-    expected = [
-        [gbce_loop(targets[b, i], negatives[b, i], num_items, calibration) for i in range(3)]
-        for b in range(2)
-    ]
-    loss = gbce(*float32(targets, negatives), num_items, calibration)
-    assert loss.dtype == tf.float32
-    np.testing.assert_allclose(loss, expected, rtol=1e-4)
-
-
-def test_gbce_by_hand():
-    # 2 negatives of 9: of sigmoid(0) = 1/2 each, the target's to the power 1 without, 2/9 with calibration.
-    for calibration, power in ((0, 1), (1, 2 / 9)):
-        loss = gbce(tf.zeros(1), tf.zeros((1, 2)), 10, calibration)
-        np.testing.assert_allclose(loss, [(power + 2) / 3 * math.log(2)], rtol=1e-6)
-
-
-def test_gbce_without_calibration_is_binary_cross_entropy():
-    rng = np.random.default_rng(1)
-    scores = rng.normal(size=(6, 5)).astype(np.float32)
-    labels = np.eye(5, dtype=np.float32)[np.zeros(6, int)]
-    plain = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, scores), axis=-1)
-    np.testing.assert_allclose(gbce(scores[:, 0], scores[:, 1:], 1000, calibration=0), plain, rtol=1e-5)
-
-
-@pytest.mark.parametrize("num_items", [1, 2, 5])
-def test_gbce_of_more_negatives_than_items_needs_no_calibration(num_items):
-    scores = np.random.default_rng(2).normal(size=(3, 8)).astype(np.float32)
-    plain, calibrated = (gbce(scores[:, 0], scores[:, 1:], num_items, t) for t in (0, 1))
-    np.testing.assert_allclose(calibrated, plain, rtol=1e-6)
-
-
 # ---- gaussian_kl --------------------------------------------------------------------------------
 
 
@@ -465,3 +380,18 @@ def test_cosine_of_a_zero_vector_has_a_finite_gradient():
         tape.watch(view)
         loss = info_nce(view, tf.eye(3, 4), similarity="cosine")
     assert np.isfinite(loss) and np.isfinite(tape.gradient(loss, view)).all()
+
+
+# ---- Gaussian dropout ---------------------------------------------------------------------------
+
+
+def test_dropout_kl_is_that_of_the_noise_from_a_log_uniform_prior():
+    # -log(alpha) / 2 + E log|1 + sqrt(alpha) n|, up to a constant; the mean over quantiles of a normal n.
+    normal = np.sort(np.random.default_rng(0).normal(size=400_001))
+
+    def exact(alpha):
+        return np.log(np.abs(1 + np.sqrt(alpha) * normal)).mean() - 0.5 * np.log(alpha)
+
+    for alpha in (0.05, 0.2, 0.5, 0.8):
+        found = float(losses.dropout_kl(alpha)) - float(losses.dropout_kl(1.0))
+        assert found == pytest.approx(exact(alpha) - exact(1.0), abs=0.02)

@@ -29,6 +29,7 @@ def test_wheel_claims_one_name_and_brings_its_files(installed):
         "datasets/synthetic.py",
         "datasets/amazon_reviews_2014/checksums.tsv",
         "tuning/__init__.py",
+        "reports/paper/table2_overall.csv",
     ):
         assert (installed / "metasgcl_tf" / name).is_file()
 

@@ -12,9 +12,10 @@ from rich.console import Console
 
 from metasgcl_tf.callbacks import EpochLines, StopOnNonFinite, WarnOnPosteriorCollapse
 from metasgcl_tf.config import build_config, read_config_file
+from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.errors import InputError, NonFiniteLossError
-from metasgcl_tf.evaluation import evaluate
+from metasgcl_tf.evaluation import evaluate, report_of
 from metasgcl_tf.run_folder import load_run
 from metasgcl_tf.training import train
 
@@ -184,6 +185,28 @@ def test_a_collapsed_posterior_is_told_once(recwarn):
     watch.on_epoch_end(2, {"kl_per_dim": 0.0005})
     watch.on_epoch_end(3, {"kl_per_dim": 0.0001})
     assert [str(warning.message)[:34] for warning in recwarn] == ["KL per dimension is 0.0005 nats, b"]
+
+
+def test_a_kl_without_weight_cannot_collapse_the_posterior(recwarn):
+    watch = WarnOnPosteriorCollapse()
+    watch.on_epoch_end(0, {"kl_per_dim": 0.0001, "kl_weight": 0.0})
+    assert not recwarn
+    watch.on_epoch_end(1, {"kl_per_dim": 0.0001, "kl_weight": 0.01})
+    assert len(recwarn) == 1
+
+
+def test_ranks_of_every_user_are_kept_and_give_the_metrics(trained_run, report):
+    ranks = pl.read_parquet(trained_run / "ranks.parquet")
+    assert ranks["user"].to_list() == [f"u{n}" for n in range(36)]
+    assert report_of(ranks) == report["test"]
+    run = load_run(trained_run)
+    run.model.compile()
+    split = leave_one_out(run.log)
+    batches = pipelines.ranking(split, "test", max_length=run.model.max_length)
+    by_keras = run.model.evaluate(batches, verbose=0, return_dict=True)
+    for name in METRICS:
+        assert report["test"]["masked"][name] == pytest.approx(by_keras[name], abs=1e-6)
+        assert report["test"]["kept"][name] == pytest.approx(by_keras[f"kept_{name}"], abs=1e-6)
 
 
 def test_an_epoch_is_one_line_that_fits_80_columns():

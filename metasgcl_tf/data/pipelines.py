@@ -2,68 +2,30 @@
 
 Batches hold `item_ids [B, L]` int32 (0 = padding, left padded, newest last), targets and `user_index [B]`.
 
-A training sample is a window of the log: inputs `items[begin:end]`, and the target of the input at p is
-`items[p + 1]` where `p + 1 >= first_target`. Both recipes are such windows, as index triples; sequences
-are never copied. Every training target of the log belongs to exactly one sample.
+The samples of every recipe are windows of the log, see `metasgcl_tf.data.windows`; every training target of
+the log belongs to exactly one of them.
 """
 
-import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from metasgcl_tf import backend
 from metasgcl_tf.data.splitting import Part, Split
+from metasgcl_tf.data.windows import (
+    Windows,
+    all_position_windows,
+    another_alike,
+    interaction_windows,
+    own_item_windows,
+    prefix_windows,
+)
 
 if backend.NAME == "jax":
     tf.config.set_visible_devices([], "GPU")  # TensorFlow only feeds; it would take all of its memory
-
-
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """Training samples, `[N]` int64 each: positions in the log's item array, and whose they are."""
-
-    begin: np.ndarray
-    end: np.ndarray
-    first_target: np.ndarray
-    user: np.ndarray
-
-    @property
-    def num_targets(self) -> int:
-        """Targets over all samples."""
-        return int((self.end + 1 - self.first_target).sum())
-
-
-def all_position_windows(split: Split, max_length: int) -> Windows:
-    """One window a user, every position a target; long histories slide.
-
-    A history longer than `max_length` is cut into windows that overlap by a quarter, in which the
-    overlap is context only: each target counts once and, but for the user's first ones, sees at least a
-    quarter of a window before it.
-    """
-    stride = max(1, max_length - max_length // 4)
-    lengths = np.maximum(split.train_end - split.train_begin - 1, 0)  # inputs that have a target
-    windows_of_user = np.where(lengths > 0, 1 + np.ceil(np.maximum(lengths - max_length, 0) / stride), 0)
-    user = np.repeat(np.arange(len(lengths)), windows_of_user.astype(np.int64))
-    # The running number of each window within its user, from 0 (oldest).
-    first_of_user = np.cumsum(windows_of_user) - windows_of_user
-    number = np.arange(len(user)) - first_of_user[user].astype(np.int64)
-    begin = split.train_begin[user] + number * stride
-    end = np.minimum(begin + max_length, split.train_end[user] - 1)
-    previous_end = np.where(number > 0, begin - stride + max_length, begin)
-    return Windows(begin, end, previous_end + 1, user)
-
-
-def prefix_windows(split: Split, max_length: int) -> Windows:
-    """One sample for every prefix: the newest `max_length` items before each target."""
-    targets_of_user = np.maximum(split.train_end - split.train_begin - 1, 0)
-    user = np.repeat(np.arange(len(targets_of_user)), targets_of_user)
-    first_of_user = np.cumsum(targets_of_user) - targets_of_user
-    target = split.train_begin[user] + 1 + np.arange(len(user)) - first_of_user[user]
-    return Windows(np.maximum(split.train_begin[user], target - max_length), target, target, user)
 
 
 def length_buckets(max_length: int) -> np.ndarray:
@@ -148,6 +110,47 @@ def every_prefix(
     return _training_batches(split, windows, max_length, batch_size, seed, first_epoch, newest_only=True)
 
 
+def own_item(
+    split: Split, *, max_length: int, batch_size: int, seed: int = 0, first_epoch: int = 0
+) -> tf.data.Dataset:
+    """Recipe 3: every item of the training part is its own target, for a model that hides it (Cloze).
+
+    Arguments and result as in `next_item`, with the target of each position in `item_ids` itself. Windows
+    reach to the last training item. What two windows of a long history share is a target in the older one.
+    """
+    windows = own_item_windows(split, max_length)
+    return _training_batches(split, windows, max_length, batch_size, seed, first_epoch, newest_only=False)
+
+
+def prefix_pairs(
+    split: Split, *, max_length: int, batch_size: int, seed: int = 0, first_epoch: int = 0
+) -> tf.data.Dataset:
+    """Recipe 4: `every_prefix`, each beside another prefix that has the same target.
+
+    Arguments and result as in `next_item`; the inputs hold `same_target_ids` `[B, L]` too, the items of a
+    sample drawn anew each epoch, by `(seed, epoch)`, among all others with the same target; the sample itself
+    where there is none. The longer one of a pair decides its length bucket.
+    """
+    windows = prefix_windows(split, max_length)
+    targets = split.log.item_index[windows.first_target]
+
+    def partners(epoch: int) -> np.ndarray:
+        return another_alike(targets, np.random.default_rng([seed, epoch, 1]))
+
+    return _training_batches(split, windows, max_length, batch_size, seed, first_epoch, True, partners)
+
+
+def every_interaction(
+    split: Split, *, max_length: int = 1, batch_size: int, seed: int = 0, first_epoch: int = 0
+) -> tf.data.Dataset:
+    """Recipe 5: every interaction of a user is a sample, for models that know users and no order (T = 1).
+
+    Arguments and result as in `next_item`, but `item_ids` hold padding alone, whatever `max_length`.
+    """
+    windows = interaction_windows(split)
+    return _training_batches(split, windows, 1, batch_size, seed, first_epoch, newest_only=True)
+
+
 def _training_batches(
     split: Split,
     windows: Windows,
@@ -156,42 +159,57 @@ def _training_batches(
     seed: int,
     first_epoch: int,
     newest_only: bool,
+    partners: Callable[[int], np.ndarray] | None = None,
 ) -> tf.data.Dataset:
+    """Batches of windows, each with the one that `partners(epoch)` `[N]` names, if given."""
     lengths, buckets = windows.end - windows.begin, length_buckets(max_length)
     num_batches = math.ceil(len(lengths) / batch_size)
-    weight = tf.constant(num_batches / windows.num_targets, tf.float32)
+    # One count per pass over the data set, so that each epoch is shuffled anew, yet by its number.
+    epochs = itertools.count(first_epoch)
+    alone = np.arange(len(lengths))
+
+    def plans() -> Iterator[np.ndarray]:
+        epoch = next(epochs)
+        together = np.stack([alone, partners(epoch)] if partners else [alone], axis=1)
+        plan = epoch_plan(lengths[together].max(axis=1), buckets, batch_size, seed, epoch)
+        yield from np.where(plan[..., None] >= 0, together[plan], -1)
+
+    row = tf.TensorSpec([batch_size, 2 if partners else 1], tf.int64)
+    rows = tf.data.Dataset.from_generator(plans, output_signature=row)
+    batches = rows.apply(tf.data.experimental.assert_cardinality(num_batches))
+    gather = _gatherer(split, windows, buckets, num_batches / windows.num_targets, newest_only)
+    return batches.map(gather, num_parallel_calls=2, deterministic=True).prefetch(8)
+
+
+def _gatherer(
+    split: Split, windows: Windows, buckets: np.ndarray, weight: float, newest_only: bool
+) -> Callable[[tf.Tensor], tuple]:
+    """A function of `[B, 1 or 2]` sample numbers, -1 = none: inputs, targets and weights of the first column.
+
+    A second column becomes `same_target_ids`.
+    """
     items, bucket_lengths = tf.constant(split.log.item_index), tf.constant(buckets)
     begin, end, first_target, user = map(
         tf.constant, (windows.begin, windows.end, windows.first_target, windows.user)
     )
-    # One count per pass over the data set, so that each epoch is shuffled anew, yet by its number.
-    epochs = itertools.count(first_epoch)
-
-    def plans() -> Iterator[np.ndarray]:
-        yield from epoch_plan(lengths, buckets, batch_size, seed, next(epochs))
 
     def gather(samples: tf.Tensor) -> tuple:
-        samples = tf.boolean_mask(samples, samples >= 0)
-        sample_end = tf.gather(end, samples)
-        sample_begin = tf.gather(begin, samples)
+        samples = tf.boolean_mask(samples, samples[:, 0] >= 0)
+        sample_begin, sample_end = tf.gather(begin, samples)[..., None], tf.gather(end, samples)[..., None]
         longest = tf.reduce_max(sample_end - sample_begin)
         length = bucket_lengths[tf.searchsorted(bucket_lengths, longest[None])[0]]
-        positions = sample_end[:, None] - length + tf.range(length)
-        real = positions >= sample_begin[:, None]
-        item_ids = tf.where(real, tf.gather(items, tf.maximum(positions, 0)), 0)
-        if newest_only:
-            positions = sample_end[:, None] - 1
-        is_target = (positions + 1 >= tf.gather(first_target, samples)[:, None]) & (
-            positions >= sample_begin[:, None]
-        )
-        targets = tf.where(is_target, tf.gather(items, tf.maximum(positions, 0) + 1), 0)
-        weights = tf.where(is_target, weight, 0.0)
-        inputs = {"item_ids": item_ids, "user_index": tf.cast(tf.gather(user, samples), tf.int32)}
-        return inputs, targets, weights
+        positions = sample_end - length + tf.range(length)  # [B, 1 or 2, L]
+        item_ids = tf.where(positions >= sample_begin, tf.gather(items, tf.maximum(positions, 0)), 0)
+        samples = samples[:, 0]
+        inputs = {"item_ids": item_ids[:, 0], "user_index": tf.cast(tf.gather(user, samples), tf.int32)}
+        if item_ids.shape[1] == 2:
+            inputs["same_target_ids"] = item_ids[:, 1]
+        targets_at = (sample_end[:, 0] - 1 if newest_only else positions[:, 0]) + windows.ahead
+        is_target = targets_at >= tf.gather(first_target, samples)[:, None]
+        targets = tf.where(is_target, tf.gather(items, tf.maximum(targets_at, 0)), 0)
+        return inputs, targets, tf.where(is_target, tf.constant(weight, tf.float32), 0.0)
 
-    rows = tf.data.Dataset.from_generator(plans, output_signature=tf.TensorSpec([batch_size], tf.int64))
-    batches = rows.apply(tf.data.experimental.assert_cardinality(num_batches))
-    return batches.map(gather, num_parallel_calls=2, deterministic=True).prefetch(8)
+    return gather
 
 
 def ranking(split: Split, part: Part, *, max_length: int, batch_size: int | None = None) -> tf.data.Dataset:

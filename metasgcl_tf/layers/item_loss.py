@@ -1,4 +1,4 @@
-"""The loss over the catalogue: full softmax, or estimates of it for large catalogues."""
+"""The loss over the catalogue: full softmax, or a target against sampled negatives."""
 
 from typing import Any
 
@@ -6,12 +6,18 @@ import keras
 import numpy as np
 from keras import ops
 
-from metasgcl_tf import backend, losses
-from metasgcl_tf.layers.embedding import ItemEmbedding
+from metasgcl_tf import backend, losses, sampled_losses
 
 Tensor = Any
 
-LOSSES = ("softmax", "sampled_softmax", "gbce")
+SAMPLED = {
+    "sampled_softmax": sampled_losses.sampled_softmax,
+    "gbce": sampled_losses.gbce,
+    "bce": sampled_losses.bce,
+    "bpr_max": sampled_losses.bpr_max,
+    "top1_max": sampled_losses.top1_max,
+}
+LOSSES = ("softmax", *SAMPLED)
 SAMPLINGS = ("popularity", "log_uniform", "uniform")
 # Sampling probabilities are kept as whole shares of this, so that sums of them are exact.
 _SHARES = 2**30
@@ -21,16 +27,18 @@ _SHARES = 2**30
 class ItemLoss(keras.layers.Layer):
     """How well states predict their targets among all items.
 
-    The sampled losses draw one set of negatives a batch, shared by all its targets, with replacement;
-    a negative that is a target's own item does not count for it.
+    The sampled losses draw negatives with replacement: `"bce"` a set for each target, the others one set a
+    batch, shared by all its targets. A negative that is a target's own item does not count for it; the
+    user's other items do, which SASRec's own sampler leaves out. Formulas: `metasgcl_tf.sampled_losses`.
 
     Args:
         num_items: V.
         loss: `"softmax"`, over the whole catalogue; `"sampled_softmax"`, corrected by the logarithm of each
-            negative's expected count; or `"gbce"`, see `metasgcl_tf.losses.gbce`.
-        num_negatives: K, of the sampled losses.
+            negative's expected count; `"gbce"`; `"bce"`, SASRec's original with `num_negatives=1`; or
+            `"bpr_max"` or `"top1_max"`, GRU4Rec's.
+        num_negatives: K, of the sampled losses. Of `"bce"` keep it small: it reads K rows for each target.
         negative_sampling: `"popularity"` (training count + 1), `"log_uniform"` (Zipfian in the rank of the
-            count) or `"uniform"`; if None, `"uniform"` for `"gbce"` and `"popularity"` otherwise.
+            count) or `"uniform"`; if None, `"uniform"` for `"gbce"` and `"bce"`, `"popularity"` otherwise.
     """
 
     def __init__(
@@ -44,7 +52,7 @@ class ItemLoss(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)  # sums over a catalogue are float32, and so are weights
         self.num_items, self.loss, self.num_negatives = num_items, loss, num_negatives
         self.static_shapes = backend.static_shapes()
-        self.sampling = negative_sampling or ("uniform" if loss == "gbce" else "popularity")
+        self.sampling = negative_sampling or ("uniform" if loss in ("gbce", "bce") else "popularity")
         if loss != "softmax":
             self.seed_generator = keras.random.SeedGenerator()
             # Cumulative probabilities in ascending item order, uniform until `adapt`.
@@ -72,7 +80,7 @@ class ItemLoss(keras.layers.Layer):
         self.cumulative.assign(shares.astype(np.int32))
 
     def call(
-        self, states: Tensor, targets: Tensor, weights: Tensor, *, embedding: ItemEmbedding
+        self, states: Tensor, targets: Tensor, weights: Tensor, *, embedding: keras.layers.Layer
     ) -> tuple[Tensor, Tensor]:
         """The loss of `[..., D]` states whose next items are `targets`.
 
@@ -80,33 +88,37 @@ class ItemLoss(keras.layers.Layer):
             states: `[..., D]`.
             targets: `[...]` int, 1..V; 0 where there is none.
             weights: `[...]` what each target counts.
-            embedding: whose table scores the items.
+            embedding: whose `table` `[V + 1, D]` scores the items.
 
         Returns:
             The weighted sum over targets, a float32 scalar to minimise, and its terms `[...]`, to report.
         """
         if self.loss == "softmax":
             return losses.softmax_cross_entropy(states, embedding.table, targets, weights, self.static_shapes)
-        states, negatives = ops.cast(states, "float32"), self.draw()
+        states = ops.cast(states, "float32")
+        negatives = self.draw(ops.shape(targets)) if self.loss == "bce" else self.draw()
         target_rows, negative_rows = (
             ops.cast(backend.take_rows(embedding.table, items), "float32") for items in (targets, negatives)
         )
         target_scores = ops.sum(states * target_rows, axis=-1)
-        negative_scores = ops.matmul(states, ops.transpose(negative_rows))
+        if self.loss == "bce":
+            negative_scores = ops.matmul(negative_rows, states[..., None])[..., 0]
+        else:
+            negative_scores = ops.matmul(states, ops.transpose(negative_rows))
         if self.loss == "sampled_softmax":
             negative_scores = negative_scores - self.log_expected_count(negatives)
         negative_scores = ops.where(ops.equal(negatives, targets[..., None]), -1e9, negative_scores)
-        if self.loss == "sampled_softmax":
-            per_target = losses.sampled_softmax(target_scores, negative_scores)
-        else:
-            per_target = losses.gbce(target_scores, negative_scores, self.num_items)
+        also = {"num_items": self.num_items} if self.loss == "gbce" else {}
+        per_target = SAMPLED[self.loss](target_scores, negative_scores, **also)
         terms = ops.where(ops.not_equal(targets, 0), weights * per_target, 0.0)
         return ops.sum(terms), ops.stop_gradient(terms)
 
-    def draw(self) -> Tensor:
-        """`[K]` int32 item ids, each drawn with its probability."""
-        shares = keras.random.randint((self.num_negatives,), 0, _SHARES, "int32", self.seed_generator)
-        return ops.cast(ops.searchsorted(self.cumulative, shares, side="right"), "int32") + 1
+    def draw(self, shape: tuple = ()) -> Tensor:
+        """`[*shape, K]` int32 item ids, each drawn with its probability."""
+        shape = (*shape, self.num_negatives)
+        shares = keras.random.randint(shape, 0, _SHARES, "int32", self.seed_generator)
+        drawn = ops.searchsorted(self.cumulative, ops.reshape(shares, (-1,)), side="right")
+        return ops.reshape(ops.cast(drawn, "int32") + 1, shape)
 
     def log_expected_count(self, items: Tensor) -> Tensor:
         """Logarithm of how often each of `[...]` items is expected among the negatives; float32."""

@@ -46,7 +46,9 @@ class SequentialRecommender(keras.Model):
         backend.keep_freed_memory()
         super().__init__(**kwargs)
         self.num_items, self.max_length = num_items, max_length
-        self._best_items: Callable | None = None  # compiled at first use
+        # Compiled at first use.
+        self._best_items: Callable | None = None
+        self._ranks_of_batch: Callable | None = None
         self.config = {"num_items": num_items, "max_length": max_length}
         self.loss_metrics = {name: keras.metrics.Mean(name=name) for name in self.loss_names}
         self.ranking_means = metrics.RankingMeans()

@@ -10,15 +10,16 @@ import keras
 from keras import ops
 
 from metasgcl_tf import losses
-from metasgcl_tf.layers.gaussian import GaussianHeads, GaussianSample
+from metasgcl_tf.layers.gaussian import GaussianHeads
 from metasgcl_tf.layers.transformer import visible_positions
 from metasgcl_tf.models.base import Tensor, arguments_of
-from metasgcl_tf.models.neural import TransformerRecommender, rule_checker, target_weights
-from metasgcl_tf.optimizers import PairOptimizer
+from metasgcl_tf.models.neural import rule_checker, target_weights
+from metasgcl_tf.models.variational import VariationalTransformer, mean_sigma, total_weight
+from metasgcl_tf.optimizers import paired
 
 
 @keras.saving.register_keras_serializable(package="metasgcl_tf")
-class MetaSGCL(TransformerRecommender):
+class MetaSGCL(VariationalTransformer):
     """A Transformer variational autoencoder that contrasts two views drawn with two spreads.
 
     An encoder gives every position a mean and two spreads, sigma and sigma'; each spread yields a view
@@ -37,15 +38,11 @@ class MetaSGCL(TransformerRecommender):
     Args:
         num_items: V.
         max_length: L.
-        num_decoder_layers: decoder blocks.
-        residual_mean: `mean = F + Enc_mu(F)` instead of `Enc_mu(F)`.
-        kl_weight: beta, after the warm-up.
-        kl_warmup_steps: updates over which beta rises linearly from 0.
         contrastive_weight: alpha.
         temperature: tau of the contrastive loss.
         similarity: `"dot"` or `"cosine"`, of the contrastive loss.
         training: `"two_step"`, or `"joint"` for one update of everything on the whole objective (Fig. 3).
-        **kwargs: of `TransformerRecommender`, whose `num_layers` are those of the encoder.
+        **kwargs: of `VariationalTransformer`.
 
     Raises:
         InputError: an argument is outside what is said here.
@@ -70,10 +67,6 @@ class MetaSGCL(TransformerRecommender):
         num_items: int,
         max_length: int = 50,
         *,
-        num_decoder_layers: int = 1,
-        residual_mean: bool = True,
-        kl_weight: float = 0.01,
-        kl_warmup_steps: int = 4000,
         contrastive_weight: float = 0.03,
         temperature: float = 1.0,
         similarity: str = "dot",
@@ -84,32 +77,23 @@ class MetaSGCL(TransformerRecommender):
         super().__init__(num_items, max_length, **kwargs)
         self.config |= own
         MetaSGCL.check_arguments(**self.config)
-        self.kl_weight, self.kl_warmup_steps = kl_weight, kl_warmup_steps
         self.contrastive_weight = contrastive_weight
         self.temperature, self.similarity = temperature, similarity
         self.two_step = training == "two_step"
-        self.encoder = self.transformer(self.config["num_layers"], name="encoder")
-        self.heads = GaussianHeads(residual_mean, name="heads")
-        self.sample = GaussianSample(name="sample")
-        self.decoder = self.transformer(num_decoder_layers, name="decoder")
+        self.create_layers(GaussianHeads(self.config["residual_mean"], name="heads"))
         self.create_variables()
 
     @staticmethod
     def check_arguments(**arguments: Any) -> None:
         """See the base class."""
-        TransformerRecommender.check_arguments(**arguments)
+        VariationalTransformer.check_arguments(**arguments)
         check = rule_checker(arguments)
-        check("at least 1", lambda n: n >= 1, "num_decoder_layers")
-        check("0 or more", lambda x: x >= 0, "kl_weight", "contrastive_weight", "kl_warmup_steps")
+        check("0 or more", lambda x: x >= 0, "contrastive_weight")
         check("above 0", lambda x: x > 0, "temperature")
         check("'dot' or 'cosine'", lambda word: word in ("dot", "cosine"), "similarity")
         check("'two_step' or 'joint'", lambda word: word in ("two_step", "joint"), "training")
 
     # ---- the model ----------------------------------------------------------------------------
-
-    def encode(self, item_ids: Tensor, visible: Tensor, training: bool) -> Tensor:
-        """`[B, L]` ids to the encoder output F, `[B, L, D]` (eq. 4-10)."""
-        return self.encoder(self.embedding(item_ids, training=training), visible, training=training)
 
     def call(
         self, inputs: dict[str, Tensor], training: bool = False, newest: int | None = None
@@ -151,13 +135,6 @@ class MetaSGCL(TransformerRecommender):
     def contrast(self, states: Tensor, meta_states: Tensor) -> Tensor:
         """InfoNCE between the views at the newest position (eq. 26), a scalar."""
         return losses.info_nce(states[:, -1], meta_states[:, -1], self.temperature, self.similarity)
-
-    def current_kl_weight(self) -> Tensor:
-        """Beta at this update: linear from 0 to `kl_weight` over `kl_warmup_steps`."""
-        if self.kl_warmup_steps == 0 or getattr(self, "optimizer", None) is None:
-            return ops.convert_to_tensor(self.kl_weight, "float32")
-        progress = ops.cast(self.optimizer.iterations, "float32") / self.kl_warmup_steps
-        return self.kl_weight * ops.minimum(progress, 1.0)
 
     def compute_loss(
         self,
@@ -214,18 +191,12 @@ class MetaSGCL(TransformerRecommender):
         newest: dict[str, Tensor],
         weights: Tensor,
     ) -> None:
-        total_weight = ops.maximum(ops.sum(weights), 1e-12)
-
-        def mean_sigma(log_variance: Tensor) -> Tensor:
-            sigma = ops.mean(ops.exp(0.5 * ops.cast(log_variance, "float32")), axis=-1)
-            return ops.sum(weights * sigma) / total_weight
-
         values = terms | {
             "loss": loss,
             "kl_weight": kl_weight,
-            "kl_per_dim": terms["kl"] / total_weight / self.hidden_dim,
-            "mean_sigma": mean_sigma(newest["log_variance"]),
-            "mean_meta_sigma": mean_sigma(newest["meta_log_variance"]),
+            "kl_per_dim": terms["kl"] / total_weight(weights) / self.hidden_dim,
+            "mean_sigma": mean_sigma(newest["log_variance"], weights),
+            "mean_meta_sigma": mean_sigma(newest["meta_log_variance"], weights),
         }
         self.report(**values)
 
@@ -239,10 +210,7 @@ class MetaSGCL(TransformerRecommender):
                 gets a second one of the same configuration.
             **kwargs: of `keras.Model.compile`.
         """
-        optimizer = keras.optimizers.get(optimizer)
-        if self.two_step and not isinstance(optimizer, PairOptimizer):
-            optimizer = PairOptimizer(optimizer, type(optimizer).from_config(optimizer.get_config()))
-        super().compile(optimizer, **kwargs)
+        super().compile(paired(optimizer) if self.two_step else optimizer, **kwargs)
 
     def train_on(self, data: Any) -> dict[str, Tensor]:
         """One batch: the main update and, in two-step training, the meta encoder's after it."""

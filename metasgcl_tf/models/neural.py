@@ -27,7 +27,8 @@ class NeuralRecommender(SequentialRecommender):
         max_length: L.
         hidden_dim: D.
         dropout: everywhere dropout is applied.
-        item_loss: `"softmax"`, `"sampled_softmax"` or `"gbce"`, see `metasgcl_tf.layers.item_loss`.
+        item_loss: `"softmax"`, `"sampled_softmax"`, `"gbce"`, `"bce"`, `"bpr_max"` or `"top1_max"`, see
+            `metasgcl_tf.layers.item_loss`.
         num_negatives: negatives of the sampled losses.
         negative_sampling: how they are drawn, see `metasgcl_tf.layers.item_loss`.
         **kwargs: of `keras.Model`.
@@ -70,6 +71,11 @@ class NeuralRecommender(SequentialRecommender):
         self.item_loss.static_shapes = jit_compile or backend.static_shapes()
         super().compile(optimizer, jit_compile=jit_compile, **kwargs)
 
+    @property
+    def scored_items(self) -> Any:
+        """The layer whose `table` scores states: the item embedding, unless a model has another."""
+        return self.embedding
+
     def compute_loss(
         self,
         x: Any = None,
@@ -89,7 +95,7 @@ class NeuralRecommender(SequentialRecommender):
             training: unused.
         """
         states = y_pred["states"][:, -ops.shape(y)[1] :]
-        loss, _ = self.item_loss(states, y, target_weights(y, sample_weight), embedding=self.embedding)
+        loss, _ = self.item_loss(states, y, target_weights(y, sample_weight), embedding=self.scored_items)
         loss = loss + sum(self.losses)
         self.report(loss=loss)
         return loss
@@ -109,7 +115,7 @@ class NeuralRecommender(SequentialRecommender):
     def item_vectors(self) -> Tensor:
         """`[V + 1, D]`; row 0 is padding."""
         # A tensor, read once: TensorFlow copies a variable that is updated row by row whenever it is read.
-        return ops.stop_gradient(self.embedding.table)
+        return ops.stop_gradient(self.scored_items.table)
 
     def score_items(self, inputs: dict[str, Tensor]) -> Tensor:
         """Products of user and item vectors (paper, eq. 22); see the base class."""

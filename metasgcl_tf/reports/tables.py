@@ -7,7 +7,7 @@ import polars as pl
 from rich.markup import escape
 from rich.table import Table
 
-from metasgcl_tf.models import MODELS
+from metasgcl_tf.names import title_of
 
 SHOWN = ("hr@5", "hr@10", "ndcg@5", "ndcg@10")
 
@@ -25,7 +25,6 @@ def results_table(report: dict[str, Any]) -> Table:
         table.add_column(name.upper(), justify="right")
     if best:
         table.add_column("of best", justify="right")
-    titles = {name: model.title for name, model in MODELS.items()}
     rows = {name: values["test"] for name, values in report.get("baselines", {}).items()}
     rows[report["model"]] = report["test"]
     if best:
@@ -35,7 +34,7 @@ def results_table(report: dict[str, Any]) -> Table:
             numbers = [f"{values[protocol][name]:.4f}" for name in SHOWN]
             if best:
                 numbers.append(f"{values[protocol]['ndcg@10'] / best[protocol]['ndcg@10']:.0%}")
-            name = titles.get(model, model) if protocol == "masked" else ""
+            name = title_of(model) if protocol == "masked" else ""
             style = "bold" if model == report["model"] and protocol == "masked" else None
             table.add_row(name, protocol, *numbers, style=style, end_section=protocol == "kept")
     valid = report["valid"]["masked"]

@@ -122,6 +122,23 @@ def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone(split, recipe):
     assert passes(recipe(split, seed=3, first_epoch=2, **options), 2) == first[2:]
 
 
+def test_every_interaction_of_a_training_part_comes_once_with_its_user_and_no_history(split, histories):
+    batches = pipelines.every_interaction(split, max_length=8, batch_size=4)
+    read_batches = read(batches)
+    assert len(read_batches) == int(batches.cardinality())
+    expected = {(u, item) for u, items in enumerate(histories) for item in training_part(items)}
+    assert (0, 1) in expected  # the first item of the log, which no other recipe has for a target
+    found = []
+    for inputs, targets, weights in read_batches:
+        assert not inputs["item_ids"].any()
+        assert targets.shape == weights.shape == (len(inputs["user_index"]), 1)
+        np.testing.assert_allclose(weights, len(read_batches) / len(expected), rtol=1e-6)
+        found += zip(inputs["user_index"].tolist(), targets[:, 0].tolist(), strict=True)
+    assert len(found) == len(expected) and set(found) == expected
+    again = read(pipelines.every_interaction(split, batch_size=4, seed=1))
+    assert [y.tolist() for _, y, _ in again] != [y.tolist() for _, y, _ in read_batches]
+
+
 def test_an_epoch_of_fit_is_one_pass(split, monkeypatch):
     seen, plan = [], pipelines.epoch_plan
     monkeypatch.setattr(pipelines, "epoch_plan", lambda *args: seen.append(args[-1]) or plan(*args))

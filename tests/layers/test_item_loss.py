@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from metasgcl_tf import losses
+from metasgcl_tf import sampled_losses
 from metasgcl_tf.layers.embedding import ItemEmbedding
-from metasgcl_tf.layers.item_loss import ItemLoss
+from metasgcl_tf.layers.item_loss import LOSSES, SAMPLED, ItemLoss
 
 SHARES = 2**30
 SAMPLINGS = ("popularity", "log_uniform", "uniform")
@@ -63,6 +63,26 @@ def test_every_batch_has_other_negatives():
 
 
 @every_sampling
+def test_each_of_many_targets_can_have_negatives_of_its_own(sampling):
+    drawn = sampled(sampling, num_negatives=2).draw((100, 50)).numpy()
+    assert drawn.shape == (100, 50, 2) and drawn.dtype == np.int32
+    spread = np.sqrt(PROBABILITIES[sampling] * (1 - PROBABILITIES[sampling]) / 5_000)
+    for place in (drawn[..., 0], drawn[..., 1]):
+        frequencies = np.bincount(place.ravel(), minlength=5)[1:] / place.size
+        np.testing.assert_array_less(np.abs(frequencies - PROBABILITIES[sampling]), 4 * spread)
+
+
+def test_binary_cross_entropy_meets_each_target_with_negatives_of_its_own():
+    """One negative a target, whose scores tell which it was; with one set a batch all would be alike."""
+    keras.utils.set_random_seed(0)
+    layer, embedding = ItemLoss(6, "bce", 1), embedding_of(np.arange(7)[:, None])
+    targets = np.full((20, 5), 6, np.int32)
+    _, terms = layer(np.ones((20, 5, 1)), targets, np.ones((20, 5), np.float32), embedding=embedding)
+    expected = {round(float(softplus(-6) + (softplus(n) if n < 6 else 0)), 4) for n in range(1, 7)}
+    assert set(terms.numpy().ravel().round(4).astype(float).round(4)) == expected
+
+
+@every_sampling
 def test_expected_counts_are_number_times_probability(sampling):
     layer = sampled(sampling, num_negatives=7)
     expected = np.log(7 * PROBABILITIES[sampling])
@@ -77,6 +97,9 @@ def test_expected_counts_are_number_times_probability(sampling):
     ("loss", "sampling", "expected"),
     [
         ("gbce", None, "uniform"),
+        ("bce", None, "uniform"),
+        ("bpr_max", None, "popularity"),
+        ("top1_max", None, "popularity"),
         ("sampled_softmax", None, "popularity"),
         ("gbce", "popularity", "popularity"),
     ],
@@ -136,7 +159,9 @@ def test_many_corrected_negatives_estimate_the_softmax_over_the_catalogue(sampli
     drawn = sampled(sampling, counts).draw().numpy()
     table = embedding.table.numpy()
     negatives = np.where(drawn == targets[:, None], -1e9, states @ table[drawn].T)
-    uncorrected = losses.sampled_softmax((states * table[targets]).sum(1), negatives.astype(np.float32))
+    uncorrected = sampled_losses.sampled_softmax(
+        (states * table[targets]).sum(1), negatives.astype(np.float32)
+    )
     assert abs(np.sum(uncorrected) / np.sum(full) - 1) > 0.1
 
 
@@ -188,12 +213,21 @@ WEIGHTS = np.array([[1.0, 0.5, 2.0], [7.0, 0.0, 3.0]], np.float32)
 def with_negatives(loss):
     """6 items, of which 3 negatives are drawn uniformly: it is known which."""
     layer = sampled("uniform", np.zeros(7), len(NEGATIVES), loss)
-    layer.draw = lambda: tf.constant(NEGATIVES)
+    # Of `bce` each target has its own: here all of them the same.
+    layer.draw = lambda shape=(): tf.broadcast_to(NEGATIVES, (*shape, len(NEGATIVES)))
     return layer
 
 
 def softplus(x):
     return np.log1p(np.exp(x))
+
+
+def max_loss_by_hand(loss, score, negatives):
+    shares = np.exp(negatives) / np.exp(negatives).sum()
+    wins, squares = 1 / (1 + np.exp(negatives - score)), negatives**2
+    if loss == "bpr_max":
+        return -np.log(shares @ wins) + shares @ squares
+    return shares @ (1 - wins + 1 / (1 + np.exp(-squares)))
 
 
 def by_hand(loss, state, target):
@@ -202,12 +236,19 @@ def by_hand(loss, state, target):
     negatives = [TABLE[item] @ state for item in NEGATIVES if item != target]
     if loss == "sampled_softmax":  # each stands for as many items as are expected among 3 of 6: a half
         return np.log(np.exp(score) + sum(np.exp(negative) / (3 / 6) for negative in negatives)) - score
+    if loss == "bce":
+        return softplus(-score) + sum(softplus(negative) for negative in negatives) / 3
+    if loss.endswith("_max"):
+        return max_loss_by_hand(loss, score, np.array(negatives))
     rate = 3 / 5
     power = rate * (0.75 * (1 - 1 / rate) + 1 / rate)
     return (power * softplus(-score) + sum(softplus(negative) for negative in negatives)) / 4
 
 
-@pytest.mark.parametrize("loss", ["sampled_softmax", "gbce"])
+every_sampled_loss = pytest.mark.parametrize("loss", SAMPLED)
+
+
+@every_sampled_loss
 def test_each_target_meets_every_negative_but_itself(loss):
     expected = np.zeros((2, 3))
     for at in np.argwhere(TARGETS):
@@ -223,7 +264,7 @@ def layer_of(loss):
     return ItemLoss(6) if loss == "softmax" else with_negatives(loss)
 
 
-every_loss = pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "gbce"])
+every_loss = pytest.mark.parametrize("loss", LOSSES)
 
 
 @every_loss
@@ -264,7 +305,7 @@ def test_weights_keep_their_precision_beside_half_precision_states(loss):
     np.testing.assert_allclose(third, one / 3, rtol=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["sampled_softmax", "gbce"])
+@every_sampled_loss
 def test_only_rows_of_targets_and_negatives_get_a_gradient(loss):
     embedding = embedding_of(TABLE)
     with tf.GradientTape() as tape:

@@ -21,13 +21,23 @@ class Case:
 
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     epochs: int = 0
+    learning_rate: float = 0.01
     learns_order: bool = True
 
 
-SMALL = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "dropout": 0.1}
+TINY = {"hidden_dim": 16, "dropout": 0.1}
+SMALL = TINY | {"num_layers": 1, "num_heads": 2}
 CASES = {
     "meta_sgcl": Case(SMALL, epochs=25),
     "sasrec": Case(SMALL, epochs=25),
+    "bert4rec": Case(SMALL | {"hidden_dim": 32, "last_only_prob": 0.5}, epochs=40, learning_rate=0.005),
+    "duorec": Case(SMALL, epochs=25),
+    "vsan": Case(SMALL, epochs=25),
+    "acvae": Case({"hidden_dim": 32, "dropout": 0.1}, epochs=40),
+    "contrast_vae": Case(SMALL, epochs=25),
+    "gru4rec": Case(TINY, epochs=25),
+    "caser": Case(TINY | {"num_horizontal": 4, "num_vertical": 2}, epochs=25),
+    "bpr_mf": Case({"hidden_dim": 4}, epochs=5, learns_order=False),
     "item_cooccurrence": Case(),
     "pop": Case(learns_order=False),
 }
@@ -60,8 +70,8 @@ def trained(name, cyclic):
     """The model of each line after its training; tests only read from it."""
     keras.utils.set_random_seed(1)
     model = build(name)
-    model.compile(keras.optimizers.Adam(0.01))
     model.adapt(cyclic)
+    model.compile(keras.optimizers.Adam(CASES[name].learning_rate))
     if epochs := CASES[name].epochs:
         batches = model.training_recipe(cyclic, max_length=MAX_LENGTH, batch_size=8)
         model.fit(batches, epochs=epochs, shuffle=False, verbose=0)
@@ -75,22 +85,30 @@ def histories():
     return np.stack([np.pad(row, (MAX_LENGTH - len(row), 0)) for row in rows]).astype(np.int32)
 
 
-def scores_of(model, item_ids):
-    return keras.ops.convert_to_numpy(model.score_items({"item_ids": np.asarray(item_ids, np.int32)}))
+def scores_of(model, item_ids, **more):
+    inputs = {name: np.asarray(value, np.int32) for name, value in {"item_ids": item_ids, **more}.items()}
+    return keras.ops.convert_to_numpy(model.score_items(inputs))
 
 
-NEURAL = ("meta_sgcl", "sasrec")
+TRANSFORMERS = ("meta_sgcl", "sasrec", "bert4rec", "duorec", "vsan", "contrast_vae")
+NEURAL = (*TRANSFORMERS, "acvae", "gru4rec", "caser")
+FEW_NEGATIVES = [
+    *itertools.product(("meta_sgcl", "sasrec"), ["sampled_softmax", "gbce"]),
+    ("sasrec", "bce"),
+    ("gru4rec", "bpr_max"),
+    ("gru4rec", "top1_max"),
+    ("caser", "bce"),
+]
 
 
-@pytest.mark.parametrize("neural", NEURAL)
-@pytest.mark.parametrize("item_loss", ["sampled_softmax", "gbce"])
+@pytest.mark.parametrize(("neural", "item_loss"), FEW_NEGATIVES)
 def test_it_learns_a_cyclic_log_from_few_negatives(neural, item_loss, cyclic):
     keras.utils.set_random_seed(1)
     model = build(neural, item_loss=item_loss, num_negatives=4)
-    model.compile(RowWiseAdam(0.02))
     model.adapt(cyclic)
+    model.compile(RowWiseAdam(0.02))
     batches = model.training_recipe(cyclic, max_length=MAX_LENGTH, batch_size=8)
-    model.fit(batches, epochs=30, shuffle=False, verbose=0)
+    model.fit(batches, epochs=CASES[neural].epochs + 5, shuffle=False, verbose=0)
     ranking = pipelines.ranking(cyclic, "test", max_length=MAX_LENGTH)
     report = model.evaluate(ranking, verbose=0, return_dict=True)
     assert report["kept_mrr"] > 0.9  # by chance 0.26
@@ -110,7 +128,7 @@ def test_evaluate_reports_both_protocols(trained, cyclic):
     ranks = {"": [], "kept_": []}
     for user in cyclic.evaluated:
         *history, target = cyclic.log.history(user).tolist()
-        scores = scores_of(trained, [history[-MAX_LENGTH:]])[0]
+        scores = scores_of(trained, [history[-MAX_LENGTH:]], user_index=[user])[0]
         not_worse = {item for item in range(1, NUM_ITEMS + 1) if scores[item] >= scores[target]}
         ranks["kept_"].append(len(not_worse))
         ranks[""].append(len(not_worse - set(history) | {target}))
@@ -268,37 +286,53 @@ def test_no_two_weights_start_with_the_same_numbers(name):
 
 
 def extra_weights(name):
-    return {"learned_positions": True} if name in NEURAL else {}
+    return {"learned_positions": True} if name in TRANSFORMERS else {}
 
 
 # ---- arguments ----------------------------------------------------------------------------------
 
+VARIATIONAL = ("meta_sgcl", "vsan", "acvae", "contrast_vae")
 BAD_ARGUMENTS = [
     *((name, argument, 0, "at least 1") for name in MODELS for argument in ("num_items", "max_length")),
-    *(
-        (name, argument, 0, "at least 1")
-        for name in NEURAL
-        for argument in ("hidden_dim", "num_layers", "num_heads", "num_negatives")
-    ),
+    *((name, argument, 0, "at least 1") for name in NEURAL for argument in ("hidden_dim", "num_negatives")),
+    *((name, argument, 0, "at least 1") for name in TRANSFORMERS for argument in ("num_layers", "num_heads")),
+    *((name, "hidden_dim", 15, "a multiple of num_heads = 2") for name in TRANSFORMERS),
     *(
         (name, *rest)
         for name in NEURAL
         for rest in [
-            ("hidden_dim", 15, "a multiple of num_heads = 2"),
             ("dropout", 1.0, "at least 0 and below 1"),
             ("dropout", -0.1, "at least 0 and below 1"),
-            ("item_loss", "bce", "one of softmax, sampled_softmax, gbce"),
+            ("item_loss", "hinge", "one of softmax, sampled_softmax, gbce, bce, bpr_max, top1_max"),
             ("negative_sampling", "pop", "one of popularity, log_uniform, uniform"),
         ]
     ),
-    ("meta_sgcl", "num_decoder_layers", 0, "at least 1"),
-    ("meta_sgcl", "kl_weight", -0.5, "0 or more"),
-    ("meta_sgcl", "kl_warmup_steps", -1, "0 or more"),
-    ("meta_sgcl", "contrastive_weight", -1.0, "0 or more"),
-    ("meta_sgcl", "temperature", 0.0, "above 0"),
-    ("meta_sgcl", "temperature", float("nan"), "above 0"),
+    *((name, "num_decoder_layers", 0, "at least 1") for name in ("meta_sgcl", "vsan", "contrast_vae")),
+    *((name, "kl_weight", -0.5, "0 or more") for name in VARIATIONAL),
+    *((name, "kl_warmup_steps", -1, "0 or more") for name in VARIATIONAL),
+    *((name, "contrastive_weight", -1.0, "0 or more") for name in VARIATIONAL if name != "vsan"),
+    *(
+        (name, "temperature", value, "above 0")
+        for name in ("meta_sgcl", "contrast_vae")
+        for value in (0.0, float("nan"))
+    ),
+    ("acvae", "kernel_size", 0, "at least 1"),
+    ("contrast_vae", "augmentation", "crop", "one of variational, model, data"),
     ("meta_sgcl", "similarity", "cos", "'dot' or 'cosine'"),
     ("meta_sgcl", "training", "both", "'two_step' or 'joint'"),
+    ("bert4rec", "mask_prob", 0.0, "above 0 and at most 1"),
+    ("bert4rec", "mask_prob", 1.5, "above 0 and at most 1"),
+    ("bert4rec", "last_only_prob", -0.1, "between 0 and 1"),
+    ("duorec", "contrast", "us_x", "one of cross, unsupervised, supervised, both"),
+    ("duorec", "contrastive_weight", -1.0, "0 or more"),
+    ("duorec", "temperature", 0.0, "above 0"),
+    ("duorec", "similarity", "cos", "'dot' or 'cosine'"),
+    ("gru4rec", "num_layers", 0, "at least 1"),
+    *(("caser", name, 0, "at least 1") for name in ("markov_order", "num_horizontal", "num_vertical")),
+    ("caser", "num_users", -1, "0 or more"),
+    *(("bpr_mf", name, 0, "at least 1") for name in ("hidden_dim", "num_negatives")),
+    ("bpr_mf", "num_users", -1, "0 or more"),
+    ("bpr_mf", "l2_weight", -0.1, "0 or more"),
     ("item_cooccurrence", "max_distance", 0, "at least 1"),
     ("item_cooccurrence", "recent_items", 0, "at least 1"),
     ("item_cooccurrence", "distance_decay", 1.5, "between 0 and 1"),

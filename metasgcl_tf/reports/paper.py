@@ -1,0 +1,85 @@
+"""The paper's figures, to stand beside ours: Tables I to III of arXiv 2310.13925, read from `paper/`."""
+
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from metasgcl_tf.models import MODELS
+
+SOURCE = "arXiv 2310.13925, Tables II and III"
+FOLDER = Path(__file__).parent / "paper"
+METRICS = ("HR@5", "HR@10", "NDCG@5", "NDCG@10")
+# Our name of a variant -> the paper's, in Table III.
+ABLATIONS = {"meta_sgcl:no_cl": "-cl", "meta_sgcl:no_kl": "-kl", "meta_sgcl:no_cl_kl": "-clkl"}
+# 1 / log2(rank + 1) at the ranks 10 and 6.
+SMALLEST_GAIN, LARGEST_GAIN = 1 / math.log2(11), 1 / math.log2(7)
+
+Figures = dict[str, float]
+
+
+@functools.cache
+def tables() -> dict[str, dict[str, Figures]]:
+    """Data set -> model (a title of Table II, a variant of Table III) -> `{"hr@5": ..., "ndcg@10": ...}`."""
+    overall = pl.read_csv(FOLDER / "table2_overall.csv").pivot("metric", index=["dataset", "model"])
+    ablation = pl.read_csv(FOLDER / "table3_ablation.csv").rename({"variant": "model"})
+    found: dict[str, dict[str, Figures]] = {}
+    for row in pl.concat([overall, ablation.select(overall.columns)]).iter_rows(named=True):
+        values = {metric.lower(): row[metric] for metric in METRICS}
+        found.setdefault(row["dataset"], {})[row["model"]] = values
+    return found
+
+
+def dataset_of(counts: dict[str, Any]) -> str | None:
+    """The paper's name of a log, known by its sizes (Table I), whatever its file is called; or None."""
+    sizes = ("users", "items", "interactions")
+    for row in pl.read_csv(FOLDER / "table1_datasets.csv").iter_rows(named=True):
+        if all(row[size] == counts.get(size) for size in sizes):
+            return row["dataset"]
+    return None
+
+
+def figures(dataset: str | None, name: str) -> Figures | None:
+    """The paper's test figures of what we call `name`; None where it has none.
+
+    Args:
+        dataset: from `dataset_of`.
+        name: such as `sasrec` or `meta_sgcl:no_cl`, see `metasgcl_tf.names`.
+    """
+    wanted = ABLATIONS.get(name) or (MODELS[name].title if name in MODELS else None)
+    for model, values in tables().get(dataset or "", {}).items():
+        if wanted is not None and _plain(model) == _plain(wanted):
+            return values
+    return None
+
+
+def _plain(title: str) -> str:
+    """BPR-MF and BPRMF are one model; -cl and -clkl are two variants."""
+    return title if title.startswith("-") else title.replace("-", "").lower()
+
+
+def cannot_be_one_ranking(values: Figures) -> bool:
+    """Whether no ranking has these four figures, not even before they were rounded to four digits."""
+    rounding = 1e-4  # of a difference of two such numbers
+    gain, users = values["ndcg@10"] - values["ndcg@5"], values["hr@10"] - values["hr@5"]
+    too_small = gain + rounding < SMALLEST_GAIN * (users - rounding)
+    return too_small or gain - rounding > LARGEST_GAIN * (users + rounding)
+
+
+def note() -> str:
+    """What has to be said wherever these figures are shown."""
+    overall = [
+        values
+        for models in tables().values()
+        for model, values in models.items()
+        if not model.startswith("-") and model != "full"
+    ]
+    marked = sum(map(cannot_be_one_ranking, overall))
+    return (
+        f"paper: {SOURCE}; it does not say whether seen items were masked. Its figures for Meta-SGCL on "
+        "ML-1M and Clothing cannot come from one ranking: (NDCG@10 - NDCG@5) / (HR@10 - HR@5) must lie "
+        "between .289 and .356, and is .282 and .269 there. Such rows are marked *; "
+        f"{marked} of the {len(overall)} in Table II are."
+    )

@@ -1,0 +1,53 @@
+"""Options that several commands have."""
+
+import argparse
+
+from metasgcl_tf.presets import VARIANTS
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The options that name a log."""
+    add = parser.add_argument
+    add(
+        "--data",
+        metavar="NAME|PATH",
+        help="synthetic (default), ml-1m, toys, clothing, beauty, sports, or a file:"
+        " .csv .tsv .parquet .inter .dat .json .txt, also .gz",
+    )
+    add("--user-col", metavar="COLUMN", help="column of the users (default: user_id or another usual name)")
+    add("--item-col", metavar="COLUMN", help="column of the items (default: a usual name)")
+    add(
+        "--time-col",
+        metavar="COLUMN",
+        help="column of the times (default: a usual name; without any, the order of the rows counts)",
+    )
+    add("--rating-col", metavar="COLUMN", help="column of the ratings (default: a usual name)")
+    add("--min-rating", type=float, metavar="X", help="keep interactions rated X or more (default: all)")
+    add(
+        "--k-core",
+        type=int,
+        metavar="K",
+        help="drop users and items with fewer than K interactions (default 5)",
+    )
+    add("--manual-dir", metavar="FOLDER", help="where the file of a named data set lies, fetched by hand")
+    add("--preset", metavar="NAME", help="settings for a data set (default: those of the data set named)")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """The options that change any setting."""
+    add = parser.add_argument
+    add(
+        "--set",
+        nargs="+",
+        action="extend",
+        metavar="KEY=VALUE",
+        default=[],
+        help="any setting that `metasgcl train --help` names, over preset and file; may be repeated",
+    )
+    add("--max-length", type=int, metavar="N", help="newest items of a history that the model looks at")
+    add("--epochs", type=int, metavar="N", help="at most N passes over the training targets")
+
+
+def variants_help() -> str:
+    """The variants of each model."""
+    return "; ".join(f"{', '.join(variants)} of {model}" for model, variants in VARIANTS.items())

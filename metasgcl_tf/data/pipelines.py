@@ -57,19 +57,28 @@ def rows_in_cache(num_items: int) -> int:
 
 
 def epoch_plan(
-    lengths: np.ndarray, buckets: np.ndarray, batch_size: int, seed: int, epoch: int
+    lengths: np.ndarray,
+    buckets: np.ndarray,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    partner_lengths: np.ndarray | None = None,
 ) -> np.ndarray:
     """Which samples form each batch of an epoch, a function of `(seed, epoch)` alone.
 
     Samples of one length bucket go together, so that little is padded; what is left over of a bucket is
-    batched with the next longer one, so only one batch of the epoch is smaller.
+    batched with the next longer one, so only one batch of the epoch is smaller. Within a bucket those go
+    together whose partners are of one bucket, if there are partners.
 
     Returns:
         `[num_batches, batch_size]` int64 sample numbers, -1 where the smaller batch has none.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
-    order = order[np.argsort(np.searchsorted(buckets, lengths[order]), kind="stable")]
+    own = np.searchsorted(buckets, lengths[order])
+    partners = np.searchsorted(buckets, partner_lengths[order]) if partner_lengths is not None else 0 * own
+    # Up in one bucket and down in the next, so that a batch of two buckets has like partners too.
+    order = order[np.lexsort((np.where(own % 2, -partners, partners), own))]
     num_batches = math.ceil(len(order) / batch_size)
     plan = np.full(num_batches * batch_size, -1, dtype=np.int64)
     plan[: len(order)] = order
@@ -129,7 +138,7 @@ def prefix_pairs(
 
     Arguments and result as in `next_item`; the inputs hold `same_target_ids` `[B, L]` too, the items of a
     sample drawn anew each epoch, by `(seed, epoch)`, among all others with the same target; the sample itself
-    where there is none. The longer one of a pair decides its length bucket.
+    where there is none. Their L is one of its own.
     """
     windows = prefix_windows(split, max_length)
     targets = split.log.item_index[windows.first_target]
@@ -166,13 +175,15 @@ def _training_batches(
     num_batches = math.ceil(len(lengths) / batch_size)
     # One count per pass over the data set, so that each epoch is shuffled anew, yet by its number.
     epochs = itertools.count(first_epoch)
-    alone = np.arange(len(lengths))
 
     def plans() -> Iterator[np.ndarray]:
         epoch = next(epochs)
-        together = np.stack([alone, partners(epoch)] if partners else [alone], axis=1)
-        plan = epoch_plan(lengths[together].max(axis=1), buckets, batch_size, seed, epoch)
-        yield from np.where(plan[..., None] >= 0, together[plan], -1)
+        if partners is None:
+            yield from epoch_plan(lengths, buckets, batch_size, seed, epoch)[..., None]
+            return
+        pairs = np.stack([np.arange(len(lengths)), partners(epoch)], axis=1)
+        plan = epoch_plan(lengths, buckets, batch_size, seed, epoch, lengths[pairs[:, 1]])
+        yield from np.where(plan[..., None] >= 0, pairs[plan], -1)
 
     row = tf.TensorSpec([batch_size, 2 if partners else 1], tf.int64)
     rows = tf.data.Dataset.from_generator(plans, output_signature=row)
@@ -193,18 +204,22 @@ def _gatherer(
         tf.constant, (windows.begin, windows.end, windows.first_target, windows.user)
     )
 
-    def gather(samples: tf.Tensor) -> tuple:
-        samples = tf.boolean_mask(samples, samples[:, 0] >= 0)
-        sample_begin, sample_end = tf.gather(begin, samples)[..., None], tf.gather(end, samples)[..., None]
+    def window(samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Items of `[B]` samples, `[B, L]`, and where in the log they are."""
+        sample_begin, sample_end = tf.gather(begin, samples)[:, None], tf.gather(end, samples)[:, None]
         longest = tf.reduce_max(sample_end - sample_begin)
         length = bucket_lengths[tf.searchsorted(bucket_lengths, longest[None])[0]]
-        positions = sample_end - length + tf.range(length)  # [B, 1 or 2, L]
-        item_ids = tf.where(positions >= sample_begin, tf.gather(items, tf.maximum(positions, 0)), 0)
-        samples = samples[:, 0]
-        inputs = {"item_ids": item_ids[:, 0], "user_index": tf.cast(tf.gather(user, samples), tf.int32)}
-        if item_ids.shape[1] == 2:
-            inputs["same_target_ids"] = item_ids[:, 1]
-        targets_at = (sample_end[:, 0] - 1 if newest_only else positions[:, 0]) + windows.ahead
+        positions = sample_end - length + tf.range(length)
+        return tf.where(positions >= sample_begin, tf.gather(items, tf.maximum(positions, 0)), 0), positions
+
+    def gather(samples: tf.Tensor) -> tuple:
+        columns = tf.unstack(tf.boolean_mask(samples, samples[:, 0] >= 0), axis=1)
+        samples = columns[0]
+        item_ids, positions = window(samples)
+        inputs = {"item_ids": item_ids, "user_index": tf.cast(tf.gather(user, samples), tf.int32)}
+        if len(columns) == 2:
+            inputs["same_target_ids"] = window(columns[1])[0]
+        targets_at = (positions[:, -1, None] if newest_only else positions) + windows.ahead
         is_target = targets_at >= tf.gather(first_target, samples)[:, None]
         targets = tf.where(is_target, tf.gather(items, tf.maximum(targets_at, 0)), 0)
         return inputs, targets, tf.where(is_target, tf.constant(weight, tf.float32), 0.0)

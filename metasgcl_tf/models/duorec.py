@@ -80,17 +80,24 @@ class DuoRec(SASRec):
         check("'dot' or 'cosine'", lambda word: word in ("dot", "cosine"), "similarity")
 
     def training_outputs(self, inputs: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
-        """`states`, and those that the contrast compares, each `[B, T, D]`, from one pass over them all."""
-        sources = {
-            "states": inputs["item_ids"],
-            "dropout_states": inputs["item_ids"],
-            "same_target_states": inputs.get("same_target_ids"),
-        }
+        """`states`, and those that the contrast compares, each `[B, T, D]`.
+
+        Both passes over a sequence are one; the one with the same next item is as long as it is.
+        """
         compared = {name for pair in CONTRASTS[self.contrast] for name in pair}
-        names = [name for name in sources if name in compared | {"states"}]
-        item_ids = ops.concatenate([sources[name] for name in names])
-        states = self({"item_ids": item_ids}, training=True, newest=targets.shape[1])["states"]
-        return dict(zip(names, ops.split(states, len(names)), strict=True))
+
+        def states_of(item_ids: Tensor) -> Tensor:
+            return self({"item_ids": item_ids}, training=True, newest=targets.shape[1])["states"]
+
+        found = {}
+        if "dropout_states" in compared:
+            twice = states_of(ops.concatenate([inputs["item_ids"]] * 2))
+            found["states"], found["dropout_states"] = ops.split(twice, 2)
+        else:
+            found["states"] = states_of(inputs["item_ids"])
+        if "same_target_states" in compared:
+            found["same_target_states"] = states_of(inputs["same_target_ids"])
+        return found
 
     def compute_loss(
         self,

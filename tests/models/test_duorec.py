@@ -95,13 +95,13 @@ def test_gradients_of_the_contrast_reach_all_of_the_encoder(contrast):
 @pytest.mark.parametrize(
     ("contrast", "compared", "passes"),
     [
-        ("cross", {"dropout_states", "same_target_states"}, 3),
-        ("unsupervised", {"dropout_states"}, 2),
-        ("supervised", {"same_target_states"}, 2),
-        ("both", {"dropout_states", "same_target_states"}, 3),
+        ("cross", {"dropout_states", "same_target_states"}, [2, 1]),
+        ("unsupervised", {"dropout_states"}, [2]),
+        ("supervised", {"same_target_states"}, [1, 1]),
+        ("both", {"dropout_states", "same_target_states"}, [2, 1]),
     ],
 )
-def test_one_pass_encodes_what_is_compared_and_no_more(contrast, compared, passes, monkeypatch):
+def test_it_encodes_what_is_compared_and_no_more(contrast, compared, passes, monkeypatch):
     sizes, call = [], SASRec.call
 
     def watched(self, inputs, **options):
@@ -111,7 +111,7 @@ def test_one_pass_encodes_what_is_compared_and_no_more(contrast, compared, passe
     model = build(contrast=contrast, dropout=0.5)
     monkeypatch.setattr(SASRec, "call", watched)
     outputs = model.training_outputs(INPUTS, tf.constant(Y))
-    assert sizes == [(passes * len(X), LENGTH)]
+    assert sizes == [(times * len(X), LENGTH) for times in passes]
     assert set(outputs) == compared | {"states"}
     assert {states.shape for states in outputs.values()} == {(len(X), 1, DIM)}
     if "dropout_states" in outputs:  # the same sequences, another dropout

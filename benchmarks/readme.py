@@ -5,34 +5,59 @@ import re
 from pathlib import Path
 
 from benchmarks.speed import report
-from metasgcl_tf.models import MODELS
+from metasgcl_tf.names import data_name
+from metasgcl_tf.reports.leaderboard import PROTOCOLS
+from metasgcl_tf.reports.leaderboard_files import number
+from metasgcl_tf.reports.paper import cannot_be_one_ranking
 
 ROOT = Path(__file__).parent.parent
-SHOWN = ("hr@5", "hr@10", "ndcg@5", "ndcg@10")
+RESULTS = ROOT / "benchmarks" / "results"
+SHOWN = ("hr@10", "ndcg@10")
+HEAD = [
+    "model",
+    "HR@10, masked",
+    "NDCG@10, masked",
+    "HR@10, kept",
+    "NDCG@10, kept",
+    "paper's HR@10",
+    "paper's NDCG@10",
+    "minutes",
+]
 
 
 def results_block() -> str:
-    """A Markdown table with two rows a run and baseline, and what it takes to repeat each run."""
-    head = ["data", "model", "seen items", *(name.upper() for name in SHOWN), "seed", "minutes"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    commands = []
-    for path in sorted((ROOT / "benchmarks" / "results").glob("*.json")):
-        run = json.loads(path.read_text(encoding="utf-8"))
-        check_clean(path, run["commit"])
-        data = Path(run["dataset"]).name.split(".")[0]
-        rows = {MODELS[name].title: (values["test"], "-", "-") for name, values in run["baselines"].items()}
-        rows[MODELS[run["model"]].title] = (run["test"], str(run["seed"]), f"{run['seconds'] / 60:.0f}")
-        if "best_possible" in run:
-            rows["best possible"] = (run["best_possible"]["test"], "-", "-")
-        for model, (test, seed, minutes) in rows.items():
-            for protocol in ("masked", "kept"):
-                numbers = [f"{test[protocol][name]:.4f}" for name in SHOWN]
-                lines.append("| " + " | ".join([data, model, protocol, *numbers, seed, minutes]) + " |")
-        commands.append(
-            f"- {data}: `{run['command']}` at commit {run['commit'][:10]}, {run['machine']}, TensorFlow "
-            f"{run['versions']['tensorflow']} ([{path.name}](benchmarks/results/{path.name}))"
-        )
-    return "\n".join([*lines, "", "How each was made:", "", *commands, ""])
+    """A table for each data set, a row a model, and what it takes to repeat them."""
+    parts = []
+    for path in sorted(RESULTS.glob("*/leaderboard.json")):
+        board = json.loads(path.read_text(encoding="utf-8"))
+        runs = [run for row in board["rows"] for run in row["runs"]]
+        for made in (board, *runs):
+            check_clean(path, made["commit"])
+        rows = [[row["title"], *figures_of(row), f"{row['seconds'] / 60:,.0f}"] for row in board["rows"]]
+        if board["best_possible"] is not None:
+            test = board["best_possible"]["test"]
+            best = [f"{test[protocol][name]:.4f}" for protocol in PROTOCOLS for name in SHOWN]
+            rows.append(["best possible", *best, "", "", ""])
+        data, folder = data_name(board["dataset"]), path.parent.relative_to(ROOT)
+        machines = " or ".join(sorted({run["machine"] for run in runs}))
+        commits = ", ".join(dict.fromkeys(run["commit"][:10] for run in runs))
+        made = f"`{board['command']}`; {machines}, TensorFlow {board['versions']['tensorflow']}"
+        links = f"[HR and NDCG at 5 and 10]({folder}/leaderboard.md), [each run]({folder}/leaderboard.json)"
+        parts += [
+            f"**{data}**, ranked among all {board['counts']['items']:,} items:",
+            report.table(HEAD, rows),
+            f"{made}; commits {commits}. {links}.",
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def figures_of(row: dict) -> list[str]:
+    """HR@10 and NDCG@10: masked, kept, the paper's."""
+    ours = [number(**row["test"][protocol][name]) for protocol in PROTOCOLS for name in SHOWN]
+    if row["paper"] is None:
+        return [*ours, "", ""]
+    mark = "\\*" if cannot_be_one_ranking(row["paper"]) else ""
+    return [*ours, *(f"{row['paper'][name]:.4f}{mark}" for name in SHOWN)]
 
 
 def speed_block() -> str:

@@ -20,7 +20,7 @@ from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import HYBRID
 from metasgcl_tf.reports.leaderboard import Entry, leaderboard
-from metasgcl_tf.run_folder import read_metrics
+from metasgcl_tf.run_folder import provenance, read_metrics
 from metasgcl_tf.run_plan import PlannedRun, check_finished, learns, plan
 
 ALL = "all"
@@ -47,7 +47,7 @@ def compare(
         console: where progress goes; by default nowhere.
 
     Returns:
-        The leaderboard, see `metasgcl_tf.reports.leaderboard`; None where no run finished.
+        The leaderboard, see `metasgcl_tf.reports.leaderboard`, and what made it; None where no run finished.
 
     Raises:
         InputError: an unknown name or setting, a finished run of other settings, or a folder that cannot be
@@ -73,7 +73,9 @@ def compare(
     for run in runs:
         if run.finished():
             folders.setdefault(run.name, []).append(run.folder)
-    return leaderboard([Entry(*entry) for entry in folders.items()], failures) if folders else None
+    if not folders:
+        return None
+    return provenance() | leaderboard([Entry(*entry) for entry in folders.items()], failures)
 
 
 def train_missing(runs: Sequence[PlannedRun], console: Console) -> list[dict[str, Any]]:

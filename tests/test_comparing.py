@@ -15,7 +15,7 @@ from metasgcl_tf import cli, comparing
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.reports import leaderboard_files
-from metasgcl_tf.run_folder import read_metrics
+from metasgcl_tf.run_folder import provenance, read_metrics
 from metasgcl_tf.run_plan import learns, plan
 
 USERS = 8
@@ -27,6 +27,7 @@ class MadeUp:
 
     def __init__(self, monkeypatch):
         self.trained, self.broken, self.counts = [], {}, {"users": USERS, "items": 50, "interactions": 99}
+        self.more = {}  # what a report holds besides
         monkeypatch.setattr(comparing, "train_apart", self.train)
 
     def train(self, run, label, console):
@@ -39,14 +40,19 @@ class MadeUp:
         test = {protocol: self.metrics(values) for protocol, values in ranks.items()}
         run.folder.mkdir(exist_ok=True)
         pl.DataFrame({"user": range(USERS)} | ranks).write_parquet(run.folder / "ranks.parquet")
-        facts = {
+        report = provenance() | {
             "dataset": "made/up.csv",
             "model": run.name,
             "seed": run.config.training.seed,
             "seconds": 7.0,
+            "protocol": "",
+            "parameters": 1234,
+            "config": run.config.flat(),
+            "counts": self.counts,
+            "valid": {"masked": {"ndcg@10": len(run.name) / 100}},
+            "test": test,
         }
-        facts |= {"protocol": "", "parameters": 1234, "config": run.config.flat(), "counts": self.counts}
-        report = facts | {"valid": {"masked": {"ndcg@10": len(run.name) / 100}}, "test": test}
+        report |= self.more
         (run.folder / "metrics.json").write_text(json.dumps(report))
         return None
 
@@ -243,6 +249,21 @@ def test_one_seed_is_called_one_seed(made_up, tmp_path):
     assert "One seed" in text and "±" not in text and "paper" not in text
     alone = compare(tmp_path, ["pop"], [5])
     assert alone["paired_test"] is None and "against" not in printed(alone)
+
+
+def test_a_row_tells_how_to_repeat_its_runs(made_up, tmp_path):
+    board = compare(tmp_path, ["sasrec"], [1, 2])
+    assert [run["seed"] for run in board["rows"][0]["runs"]] == [1, 2]
+    for run in (board, *board["rows"][0]["runs"]):
+        assert run["machine"] and run["versions"]["keras"] and {"commit", "command"} <= set(run)
+    assert board["rows"][0]["runs"][0]["config"]["epochs"] == 3
+
+
+def test_where_the_best_possible_is_known_it_ends_the_table(made_up, tmp_path):
+    values = {protocol: dict.fromkeys(SHOWN, 0.75) for protocol in ("masked", "kept")}
+    made_up.more = {"best_possible": {"valid": {}, "test": values}}
+    (_, _, rows), _ = leaderboard_files.tables(compare(tmp_path))
+    assert rows[-2:] == [["best possible", "masked", *["0.7500"] * 4], ["", "kept", *["0.7500"] * 4]]
 
 
 def test_the_files_hold_the_same(toys_board, tmp_path):

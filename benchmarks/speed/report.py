@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from metasgcl_tf.names import data_name
+
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "speed"
 # What is compared: title, metric, ours, theirs, the least ratio asked for.
 COMPARED = [
@@ -38,11 +40,6 @@ kind of sample: RecBole on every prefix, RecTools on every position of histories
 next item to predict, padding is none. Top-10 is what a caller waits for: `recommend` of ours and of RecTools,
 the bare model and `topk` of RecBole."""
 QUALITY = ("hr@10", "ndcg@10")
-
-
-def short(data: str) -> str:
-    """The name of a log without its folder and endings."""
-    return Path(data).name.split(".")[0]
 
 
 def median(results: list[dict], value: Callable[[dict], float]) -> float:
@@ -94,7 +91,7 @@ def goals(found: dict[str, Any]) -> list[tuple[str, str, str, bool | None]]:
     for name, result in found.get("long", {}).items():
         at_most(f"peak memory, L = 200, batch 128: {name}", result["peak_memory_mb"] / 1024, 2, " GB")
     for data, shares in found["padding"].items():
-        at_most(f"padding, {short(data)}, the more of both recipes", 100 * max(shares.values()), 15, " %")
+        at_most(f"padding, {data_name(data)}, the more of both recipes", 100 * max(shares.values()), 15, " %")
     users = 19_412
     for name in ("SASRec", "Meta-SGCL"):
         speed = median(contenders[name], lambda r: r["evaluation_users_per_second"])
@@ -137,18 +134,21 @@ def catalogue_table(found: dict[str, Any]) -> str:
 
 
 def quality_table(results: Path) -> str:
-    """What Meta-SGCL reaches on toys, before the work on speed and after it."""
-    runs = [("before", results / "speed" / "before" / "toys-meta_sgcl-seed1.json")]
-    runs += [("after", path) for path in sorted(results.glob("toys-meta_sgcl-seed*.json"))]
-    rows = []
-    for when, path in runs:
-        run = json.loads(path.read_text(encoding="utf-8"))
-        numbers = [f"{run['test'][kind][name]:.4f}" for kind in ("masked", "kept") for name in QUALITY]
-        rows.append(
-            [f"{when}, seed {run['seed']}", *numbers, f"{run['seconds'] / 60:.0f}", run["commit"][:10]]
-        )
-    names = [f"{name.upper()} {kind}" for kind in ("masked", "kept") for name in QUALITY]
-    return table(["toys, Meta-SGCL, test", *names, "minutes", "commit"], rows)
+    """What Meta-SGCL reaches on toys, before the work on speed and in the newest comparison."""
+    before = json.loads((results / "speed" / "before" / "toys-meta_sgcl-seed1.json").read_text("utf-8"))
+    board = json.loads((results / "toys" / "leaderboard.json").read_text("utf-8"))
+    (row,) = (row for row in board["rows"] if row["name"] == "meta_sgcl")
+    kinds = [(kind, name) for kind in ("masked", "kept") for name in QUALITY]
+    rows = [
+        ["before", *(f"{before['test'][kind][name]:.4f}" for kind, name in kinds), before["commit"][:10]],
+        [
+            "now",
+            *(f"{row['test'][kind][name]['mean']:.4f}" for kind, name in kinds),
+            row["runs"][0]["commit"][:10],
+        ],
+    ]
+    head = ["toys, Meta-SGCL, test", *(f"{name.upper()} {kind}" for kind, name in kinds), "commit"]
+    return table(head, rows)
 
 
 def profile_table(path: Path) -> str:
@@ -218,7 +218,7 @@ def markdown(found: dict[str, Any]) -> str:
     settings = {k: v for k, v in found["settings"].items() if k not in ("eval_users", "train_seconds")}
     return "\n\n".join(
         [
-            f"Medians of {rounds} interleaved rounds on {short(found['data'])}; "
+            f"Medians of {rounds} interleaved rounds on {data_name(found['data'])}; "
             + ", ".join(f"{name} {value}" for name, value in settings.items())
             + ".",
             machine_lines(found),

@@ -17,7 +17,8 @@ from metasgcl_tf.reports.paired_test import FLIPS, sign_flip_p
 from metasgcl_tf.run_folder import RANKS, read_metrics
 
 SHOWN = ("hr@5", "hr@10", "ndcg@5", "ndcg@10")
-REPEATING = ("seed", "commit", "command", "versions", "machine", "seconds", "config")  # what it takes
+# What it takes to repeat a run.
+REPEATING = ("seed", "commit", "command", "versions", "machine", "seconds", "config")
 PROTOCOLS = ("masked", "kept")
 
 
@@ -59,6 +60,7 @@ def leaderboard(entries: Sequence[Entry], failures: Sequence[dict[str, Any]] = (
         "counts": first["counts"],
         "protocol": first["protocol"],
         "rows": rows,
+        "best_possible": first.get("best_possible"),
         "paired_test": paired_test(rows, *best_two) if len(rows) > 1 else None,
         "failures": list(failures),
     }

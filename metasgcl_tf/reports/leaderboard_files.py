@@ -72,6 +72,10 @@ def tables(board: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[list[
             numbers.append(["", f"paper{mark}", *(f"{figures[name]:.4f}" for name in SHOWN)])
         seeds, valid = ", ".join(map(str, row["seeds"])), f"{row['valid_ndcg@10']:.4f}"
         costs.append([row["title"], valid, seeds, f"{row['seconds']:,.0f}", f"{row['parameters']:,}"])
+    if board["best_possible"] is not None:
+        for protocol, values in board["best_possible"]["test"].items():
+            title = "best possible" if protocol == "masked" else ""
+            numbers.append([title, protocol, *(f"{values[name]:.4f}" for name in SHOWN)])
     name = Path(board["dataset"]).name
     return [
         (f"Test on {name}, ranked among all {board['counts']['items']:,} items", NUMBERS, numbers),

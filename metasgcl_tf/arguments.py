@@ -23,29 +23,13 @@ epoch, the rest for training. The table shows every number twice: with the
 items that a user has seen masked, and kept.
 """
 
-SETTINGS_HELP = """\
-settings (for --set and the file of --config):
-  the options above, with _ for -: data user_col item_col time_col rating_col
-    manual_dir min_rating k_core preset model variant max_length epochs seed
-  training: patience batch_size learning_rate meta_learning_rate cosine_decay
-    every_prefix mixed_precision hybrid
-  meta_sgcl sasrec bert4rec duorec vsan contrast_vae acvae gru4rec caser:
-    hidden_dim dropout item_loss num_negatives negative_sampling
-  meta_sgcl sasrec bert4rec duorec vsan contrast_vae:
-    num_layers num_heads norm_first learned_positions
-  meta_sgcl: num_decoder_layers residual_mean kl_weight kl_warmup_steps
-    contrastive_weight temperature similarity training
-  bert4rec: mask_prob last_only_prob
-  duorec: contrast contrastive_weight temperature similarity
-  vsan: num_decoder_layers residual_mean kl_weight kl_warmup_steps
-  acvae: kernel_size kl_weight kl_warmup_steps contrastive_weight
-  contrast_vae: num_decoder_layers residual_mean kl_weight kl_warmup_steps
-    augmentation contrastive_weight temperature
-  gru4rec: num_layers
-  caser: markov_order num_horizontal num_vertical
-  bpr_mf: hidden_dim num_negatives l2_weight
-  item_cooccurrence: max_distance distance_decay backward_weight recent_items
-    recency_decay history_power target_power
+MODELS_HELP = """\
+Without a model: the models. With one: everything that can be set of it, of
+its training and of the data, with the values it has unless they are set.
+
+  metasgcl models
+  metasgcl models meta_sgcl
+  metasgcl models sasrec --preset toys
 """
 
 
@@ -69,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help=rank_again, description=f"{rank_again.capitalize()}.")
     evaluate.add_argument("run", metavar="RUN", help="a folder that `metasgcl train` wrote")
     add_recommend(commands)
+    add_models(commands)
     return parser
 
 
@@ -78,12 +63,11 @@ def add_train(commands: Any) -> None:
         "train",
         help="train a model on a log and write a run folder",
         description=TRAIN_HELP,
-        epilog=SETTINGS_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data(train)
     add = train.add_argument
-    add("--model", metavar="NAME", help="meta_sgcl (default) or another of the models below")
+    add("--model", metavar="NAME", help="meta_sgcl (default) or another that `metasgcl models` names")
     add("--variant", metavar="NAME", help=f"of the model: {variants_help()}")
     add("--config", metavar="FILE", help="YAML file of settings, such as config.yaml of another run")
     add_settings(train)
@@ -114,3 +98,15 @@ def add_recommend(commands: Any) -> None:
     add("--out", metavar="FILE", help="write a CSV file instead of printing a table")
     add("--titles", metavar="FILE", help="CSV or TSV with the columns item and title")
     add("--include-seen", action="store_true", help="recommend items of the history too")
+
+
+def add_models(commands: Any) -> None:
+    """`metasgcl models`."""
+    models = commands.add_parser(
+        "models",
+        help="the models, or what can be set of one",
+        description=MODELS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    models.add_argument("model", nargs="?", metavar="MODEL", help="name of a model")
+    models.add_argument("--preset", metavar="NAME", help="with the values for a data set, such as toys")

@@ -130,12 +130,27 @@ def run_recommend(arguments: argparse.Namespace) -> None:
         Console().print(recommendations_table(found))
 
 
+def run_models(arguments: argparse.Namespace) -> None:
+    """Prints the models, or the settings of one."""
+    from rich.console import Console
+
+    from metasgcl_tf.config import build_config
+    from metasgcl_tf.reports.tables import models_table, settings_table
+    from metasgcl_tf.settings import settings
+
+    if arguments.model is None:
+        Console().print(models_table())
+        return
+    Console().print(settings_table(settings(build_config(given_options(arguments)))))
+
+
 COMMANDS = {
     "train": run_train,
     "hybrid": run_hybrid,
     "compare": run_compare,
     "evaluate": run_evaluate,
     "recommend": run_recommend,
+    "models": run_models,
 }
 
 

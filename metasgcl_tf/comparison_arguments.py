@@ -58,7 +58,7 @@ def add_compare(commands: Any) -> None:
         "--models",
         metavar="NAME,NAME,...",
         default="all",
-        help="models as `metasgcl train --help` names them, variants such as meta_sgcl:no_cl "
+        help="models as `metasgcl models` names them, variants such as meta_sgcl:no_cl "
         f"({variants_help()}) and hybrids such as hybrid:sasrec (default all: every model, and the hybrid of "
         "the best on validation)",
     )

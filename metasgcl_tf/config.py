@@ -149,7 +149,7 @@ def build_config(*layers: dict[str, Any]) -> RunConfig:
             hint = f"did you mean {nearest(key, types)!r}?"
             hint = f"it is one of {', '.join(owners)}." if owners else hint
             raise InputError(
-                f"`{key}` should be a setting of {model} or of its training (see metasgcl train --help); "
+                f"`{key}` should be a setting of {model} or of its training (see metasgcl models {model}); "
                 f"{hint} Received: `{key}` = {values[key]!r}."
             )
     values = {key: _typed(key, value, types[key]) for key, value in values.items()}

@@ -42,7 +42,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         action="extend",
         metavar="KEY=VALUE",
         default=[],
-        help="any setting that `metasgcl train --help` names, over preset and file; may be repeated",
+        help="any setting that `metasgcl models MODEL` names, over preset and file; may be repeated",
     )
     add("--max-length", type=int, metavar="N", help="newest items of a history that the model looks at")
     add("--epochs", type=int, metavar="N", help="at most N passes over the training targets")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from metasgcl_tf import cli
+from metasgcl_tf.models import MODELS
 
 BIN = Path(sys.executable).parent
 
@@ -65,13 +66,29 @@ def test_wrong_usage(refused, arguments, parts):
     assert all(part in line for part in parts) and "--help" in line
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["hybrid"], ["compare"], ["evaluate"], ["recommend"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["hybrid"], ["compare"], ["evaluate"], ["recommend"], ["models"]]
+)
 def test_help_fits_a_terminal(capsys, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stop:
         cli.main([*command, "--help"])
     assert stop.value.code == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_models_and_their_settings_are_shown(capsys, monkeypatch, refused):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["models"]) == 0
+    words = [line.split(" ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert [word for word in words if word.isidentifier()] == ["model", *MODELS]
+    assert cli.main(["models", "gru4rec", "--preset", "toys"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert any(row[:3] == ["num_layers", "1", "GRUs"] for row in rows)
+    assert any(row[:2] == ["dropout", "0.5"] for row in rows)
+    assert max(len(" ".join(row)) for row in rows) <= 80
+    assert "did you mean 'gru4rec'" in refused("models", "gru4rek")
+    assert "did you mean 'toys'" in refused("models", "gru4rec", "--preset", "toy")
 
 
 def test_help_does_not_wait_for_tensorflow():

@@ -1,14 +1,10 @@
 """Layers of settings, and what is refused."""
 
-import re
-
 import pytest
 import yaml
 
-from metasgcl_tf import arguments
 from metasgcl_tf.config import (
     DataConfig,
-    TrainingConfig,
     build_config,
     model_parameters,
     read_config_file,
@@ -18,6 +14,7 @@ from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import file_name, name_of, run_name, settings_of, title_of
 from metasgcl_tf.presets import PRESETS, VARIANTS
+from metasgcl_tf.settings import settings
 
 
 def refusal(*layers):
@@ -180,8 +177,23 @@ def test_a_missing_file_or_a_folder(tmp_path):
             read_config_file(path)
 
 
-def test_the_help_names_every_setting_and_no_other():
-    words = set(re.findall(r"\b[a-z][a-z0-9_]*\b", arguments.SETTINGS_HELP.split("with _ for -:")[1]))
-    keys = {*DataConfig.__dataclass_fields__, *TrainingConfig.__dataclass_fields__}
-    keys = keys.union(*(model_parameters(model) for model in MODELS))
-    assert words - set(MODELS) == keys
+@pytest.mark.parametrize("model", MODELS)
+def test_every_setting_is_shown_once_with_its_value_and_meaning(model):
+    config = build_config({"model": model, "preset": "toys"})
+    found = settings(config)
+    assert list(found) == ["data", "training", model]
+    values = {row.key: row.value for rows in found.values() for row in rows}
+    assert sum(map(len, found.values())) == len(values)
+    assert values.keys() == config.flat().keys()
+    assert build_config({key: yaml.safe_load(value) for key, value in values.items()}) == config
+    assert all(len(row.meaning.split()) > 1 for rows in found.values() for row in rows)
+
+
+def test_a_meaning_is_that_of_the_docstring():
+    rows = {row.key: row for row in settings(build_config({"preset": "toys"}))["meta_sgcl"]}
+    assert rows["kl_warmup_steps"] == (
+        "kl_warmup_steps",
+        "4000",
+        "updates over which beta rises linearly from 0.",
+    )
+    assert rows["norm_first"].value == "false" and rows["negative_sampling"].value == ""

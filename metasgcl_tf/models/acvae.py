@@ -43,7 +43,7 @@ class ACVAE(NeuralRecommender):
 
     Args:
         num_items: V.
-        max_length: L.
+        max_length: L, how many items of a history count, the newest ones.
         kernel_size: positions that the convolution looks at.
         kl_weight: of T, after the warm-up.
         kl_warmup_steps: updates over which it rises linearly from 0, and the adversary learns its task.

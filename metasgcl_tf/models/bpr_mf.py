@@ -35,7 +35,7 @@ class BPRMF(SequentialRecommender):
         num_items: V.
         max_length: L, the newest items of a history that `fold_in` looks at.
         num_users: U, users of the training log; `adapt` sets it.
-        hidden_dim: D.
+        hidden_dim: D, the size of the vectors of items and states.
         num_negatives: K, negatives drawn for each interaction; the loss is the mean over them.
         l2_weight: lambda; each interaction adds half of it times the squared lengths of its vectors: user,
             item and (their mean) negatives.

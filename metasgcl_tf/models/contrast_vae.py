@@ -41,7 +41,7 @@ class ContrastVAE(VariationalTransformer):
 
     Args:
         num_items: V.
-        max_length: L.
+        max_length: L, how many items of a history count, the newest ones.
         augmentation: what makes the second view besides its own dropout and noise: `"variational"`, the
             paper's best on short histories: sigma' is multiplied by a learned scale; `"model"`: nothing else;
             `"data"`: the input is cropped, masked or reordered.

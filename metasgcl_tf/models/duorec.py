@@ -34,11 +34,11 @@ class DuoRec(SASRec):
 
     Args:
         num_items: V.
-        max_length: L.
+        max_length: L, how many items of a history count, the newest ones.
         contrast: `"cross"`, the paper's, between the second pass and the sequence with the same next item; or
             between the first pass and the second (`"unsupervised"`), that sequence (`"supervised"`), or each
             of the two in turn (`"both"`).
-        contrastive_weight: lambda.
+        contrastive_weight: lambda, of the contrastive loss.
         temperature: tau of the contrastive loss.
         similarity: `"dot"` or `"cosine"`, of the contrastive loss.
         **kwargs: of `SASRec`.

@@ -23,7 +23,7 @@ class GRU4Rec(NeuralRecommender):
 
     Args:
         num_items: V.
-        max_length: L.
+        max_length: L, how many items of a history count, the newest ones.
         num_layers: GRUs on top of each other, each `hidden_dim` wide.
         **kwargs: of `NeuralRecommender`.
 

@@ -37,8 +37,8 @@ class MetaSGCL(VariationalTransformer):
 
     Args:
         num_items: V.
-        max_length: L.
-        contrastive_weight: alpha.
+        max_length: L, how many items of a history count, the newest ones.
+        contrastive_weight: alpha, of the contrastive loss.
         temperature: tau of the contrastive loss.
         similarity: `"dot"` or `"cosine"`, of the contrastive loss.
         training: `"two_step"`, or `"joint"` for one update of everything on the whole objective (Fig. 3).

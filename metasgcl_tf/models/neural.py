@@ -24,8 +24,8 @@ class NeuralRecommender(SequentialRecommender):
 
     Args:
         num_items: V.
-        max_length: L.
-        hidden_dim: D.
+        max_length: L, how many items of a history count, the newest ones.
+        hidden_dim: D, the size of the vectors of items and states.
         dropout: everywhere dropout is applied.
         item_loss: `"softmax"`, `"sampled_softmax"`, `"gbce"`, `"bce"`, `"bpr_max"` or `"top1_max"`, see
             `metasgcl_tf.layers.item_loss`.
@@ -146,7 +146,7 @@ class TransformerRecommender(NeuralRecommender):
 
     Args:
         num_items: V.
-        max_length: L.
+        max_length: L, how many items of a history count, the newest ones.
         num_layers: Transformer blocks (of the encoder, where there is a decoder too).
         num_heads: attention heads; they divide `hidden_dim`.
         norm_first: pre-norm blocks instead of post-norm.

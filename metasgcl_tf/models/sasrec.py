@@ -20,7 +20,7 @@ class SASRec(TransformerRecommender):
 
     Args:
         num_items: V.
-        max_length: L.
+        max_length: L, how many items of a history count, the newest ones.
         **kwargs: of `TransformerRecommender`.
 
     Raises:

@@ -17,7 +17,7 @@ class VariationalTransformer(TransformerRecommender):
 
     Args:
         num_items: V.
-        max_length: L.
+        max_length: L, how many items of a history count, the newest ones.
         num_decoder_layers: decoder blocks.
         residual_mean: `mean = F + linear(F)` of the encoder output F instead of `linear(F)`.
         kl_weight: beta, after the warm-up.

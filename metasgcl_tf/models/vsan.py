@@ -32,7 +32,7 @@ class VSAN(VariationalTransformer):
 
     Args:
         num_items: V.
-        max_length: L.
+        max_length: L, how many items of a history count, the newest ones.
         **kwargs: of `VariationalTransformer`.
 
     Raises:

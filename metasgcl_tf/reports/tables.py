@@ -1,13 +1,16 @@
-"""Terminal tables: what a run achieved, what it recommends."""
+"""Terminal tables: what a run achieved, what it recommends, what can be set."""
 
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import title_of
+from metasgcl_tf.settings import Setting, summary
 
 SHOWN = ("hr@5", "hr@10", "ndcg@5", "ndcg@10")
 
@@ -57,4 +60,27 @@ def recommendations_table(found: pl.DataFrame) -> Table:
         )
     for row in found.iter_rows():
         table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else escape(str(cell)) for cell in row))
+    return table
+
+
+def models_table() -> Table:
+    """Every model with its first line."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    table.add_column("what it is")
+    for name in MODELS:
+        table.add_row(name, escape(summary(name)))
+    return table
+
+
+def settings_table(found: dict[str, list[Setting]]) -> Table:
+    """Every setting, those of the model first."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("meaning")
+    for part, rows in reversed(found.items()):
+        table.add_row(f"[bold]{part}[/bold]", "", "")
+        for row in rows:
+            table.add_row(*map(escape, row), end_section=row == rows[-1])
     return table

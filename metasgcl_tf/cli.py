@@ -113,14 +113,18 @@ def run_recommend(arguments: argparse.Namespace) -> None:
 
     run = load_run(arguments.run)
     titles = recommending.read_titles(arguments.titles) if arguments.titles is not None else None
+    known = None
     if arguments.history is not None:
         histories = {"": [item.strip() for item in arguments.history.split(",") if item.strip()]}
     elif arguments.user is not None:
-        histories = {arguments.user: recommending.history_of(run.log, arguments.user)}
+        known = [recommending.user_of(run.log, arguments.user)]
+        histories = {arguments.user: run.log.raw_items(run.log.history(known[0]))}
     else:
         histories = recommending.read_histories(arguments.histories)
     k = min(10, run.log.num_items) if arguments.k is None else arguments.k
-    found = recommending.recommend(run, histories, k=k, exclude_seen=not arguments.include_seen)
+    found = recommending.recommend(
+        run, histories, k=k, exclude_seen=not arguments.include_seen, user_index=known
+    )
     if titles is not None:
         found = recommending.with_titles(found, titles)
     if arguments.out is not None:

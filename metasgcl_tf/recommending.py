@@ -20,7 +20,12 @@ BATCH = 256
 
 
 def recommend(
-    run: Run, histories: Mapping[Any, Sequence[Any]], *, k: int = 10, exclude_seen: bool = True
+    run: Run,
+    histories: Mapping[Any, Sequence[Any]],
+    *,
+    k: int = 10,
+    exclude_seen: bool = True,
+    user_index: Sequence[int] | None = None,
 ) -> pl.DataFrame:
     """The k best next items for each history.
 
@@ -32,6 +37,7 @@ def recommend(
         histories: any name for each history -> its raw item ids, oldest first.
         k: how many, 1..V.
         exclude_seen: do not recommend items of the history.
+        user_index: whose histories they are, as rows of the log, if all are of its users.
 
     Returns:
         A table with the columns user, rank (from 1), item (raw id) and score, best first within a user.
@@ -51,7 +57,10 @@ def recommend(
     for model, rows in answered:
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
-            best, scores = model.recommend(_left_padded([known[row] for row in batch]), k, exclude_seen)
+            users = None if user_index is None else [user_index[row] for row in batch]
+            best, scores = model.recommend(
+                _left_padded([known[row] for row in batch]), k, exclude_seen, users
+            )
             frames.append(_frame(run.log, batch, np.asarray(best), np.asarray(scores)))
     found = pl.concat(frames).sort("row", maintain_order=True)
     if unanswered := len(names) - found["row"].n_unique():
@@ -64,8 +73,8 @@ def recommend(
     return found.select(user, "rank", "item", "score")
 
 
-def history_of(log: InteractionLog, user: str) -> list[Any]:
-    """The whole history of a user of the log, raw ids, oldest first.
+def user_of(log: InteractionLog, user: str) -> int:
+    """The row of a user in the log.
 
     Raises:
         InputError: the log has no such user.
@@ -76,7 +85,7 @@ def history_of(log: InteractionLog, user: str) -> list[Any]:
             f"`user` should be one of the {log.num_users:,} users of the log; for others give a history. "
             f"Received: `user` = {user!r}."
         )
-    return log.raw_items(log.history(index))
+    return index
 
 
 def read_histories(path: str | os.PathLike) -> dict[Any, list[Any]]:

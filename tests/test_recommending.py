@@ -1,13 +1,16 @@
 """Recommendations in raw ids: on a cycle, the next item is known."""
 
+import dataclasses
 import io
 import warnings
 
+import numpy as np
 import polars as pl
 import pytest
 
 from metasgcl_tf import recommending
 from metasgcl_tf.errors import InputError
+from metasgcl_tf.models import BPRMF
 from metasgcl_tf.reports.tables import recommendations_table
 from metasgcl_tf.run_folder import load_run
 
@@ -49,11 +52,24 @@ def test_the_next_item_comes_first_in_64_bit_ids(counted):
 
 
 def test_a_user_of_the_log_has_the_whole_history(trained):
-    history = recommending.history_of(trained.log, "u7")
+    history = trained.log.raw_items(trained.log.history(recommending.user_of(trained.log, "u7")))
     assert history == [f"i{(7 + step) % 12}" for step in range(18)]
     assert best(trained, history, k=1, exclude_seen=False) == [f"i{(7 + 18) % 12}"]
     with pytest.raises(InputError, match=r"`user` should be one of the 36 users.*Received: `user` = 'u36'"):
-        recommending.history_of(trained.log, "u36")
+        recommending.user_of(trained.log, "u36")
+
+
+def test_a_model_that_knows_its_users_is_told_who_they_are(trained):
+    model = BPRMF(trained.log.num_items, num_users=36, hidden_dim=4)
+    histories = {"first": ["i1"], "nothing": [], "last": ["i5"]}
+    run = dataclasses.replace(trained, model=model)
+    with pytest.warns(UserWarning, match="hold no item of the log"):
+        found = recommending.recommend(run, histories, k=12, exclude_seen=False, user_index=[7, 8, 35])
+    for name, user in (("first", 7), ("last", 35)):
+        rows = found.filter(user=name)
+        expected = model.users.table[user + 1].numpy() @ model.embedding.table.numpy().T
+        items = trained.log.item_indices(rows["item"].to_list())
+        np.testing.assert_allclose(rows["score"], expected[items], rtol=1e-4, atol=1e-7)
 
 
 def test_seen_items_are_excluded_unless_asked_for(trained):

@@ -101,7 +101,9 @@ class SequentialRecommender(keras.Model):
         """
         raise NotImplementedError
 
-    def recommend(self, item_ids: Tensor, k: int = 10, exclude_seen: bool = True) -> tuple[Tensor, Tensor]:
+    def recommend(
+        self, item_ids: Tensor, k: int = 10, exclude_seen: bool = True, user_index: Any = None
+    ) -> tuple[Tensor, Tensor]:
         """The k best next items of each sequence.
 
         Args:
@@ -109,6 +111,8 @@ class SequentialRecommender(keras.Model):
                 `max_length` of them.
             k: how many, 1..V.
             exclude_seen: leave out the items of `item_ids`.
+            user_index: `[B]` int rows of the users in the training log, for models that have a vector for
+                each; without it everybody is known by the history alone.
 
         Returns:
             `(item_ids [B, k] int32, scores [B, k] float32)`, best first; a score of -inf marks places left
@@ -123,7 +127,11 @@ class SequentialRecommender(keras.Model):
             )
         wanted = {"k": k, "exclude_seen": exclude_seen}
         blocks = _blocks_of_like_length(_lengths(item_ids), pipelines.rows_in_cache(self.num_items))
-        found = [self._best_items(_trimmed(item_ids[block]), **wanted) for block in blocks]
+        users = [] if user_index is None else [np.asarray(user_index, "int32")]
+        found = [
+            self._best_items(_trimmed(item_ids[block]), *(known[block] for known in users), **wanted)
+            for block in blocks
+        ]
         if len(found) == 1:
             return found[0]
         as_given = np.argsort(np.concatenate(blocks))
@@ -132,9 +140,12 @@ class SequentialRecommender(keras.Model):
         )
         return best, scores
 
-    def best_items(self, item_ids: Tensor, *, k: int, exclude_seen: bool) -> tuple[Tensor, Tensor]:
+    def best_items(
+        self, item_ids: Tensor, user_index: Tensor | None = None, *, k: int, exclude_seen: bool
+    ) -> tuple[Tensor, Tensor]:
         """`recommend` in one block, as a function of tensors to compile or export."""
-        scores = self.score_items({"item_ids": item_ids})
+        known = {} if user_index is None else {"user_index": user_index}
+        scores = self.score_items({"item_ids": item_ids} | known)
         if exclude_seen:
             users = ops.broadcast_to(ops.arange(ops.shape(item_ids)[0])[:, None], ops.shape(item_ids))
             seen = ops.reshape(ops.stack([users, item_ids], axis=-1), (-1, 2))

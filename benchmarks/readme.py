@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmarks.speed import report
 from metasgcl_tf.names import data_name
 from metasgcl_tf.reports.leaderboard import PROTOCOLS
+from metasgcl_tf.reports.leaderboard import SHOWN as ALL_SHOWN
 from metasgcl_tf.reports.leaderboard_files import number
 from metasgcl_tf.reports.paper import cannot_be_one_ranking
 
@@ -48,7 +49,27 @@ def results_block() -> str:
             report.table(HEAD, rows),
             f"{made}; commits {commits}. {links}.",
         ]
+        if (popularity := path.with_name("popularity.json")).is_file():
+            parts += popularity_parts(json.loads(popularity.read_text(encoding="utf-8")), board)
     return "\n\n".join(parts) + "\n"
+
+
+def popularity_parts(found: dict, board: dict) -> list[str]:
+    """What Pop reaches, however it is counted."""
+    check_clean(RESULTS / "popularity.json", found["commit"])
+    (published,) = (row["paper"] for row in board["rows"] if row["name"] == "pop")
+    rows = [
+        [f"{row['counted']}, ties {row['ties']} the target"]
+        + [f"{row['test'][protocol][name]:.4f}" for protocol in PROTOCOLS for name in ALL_SHOWN]
+        for row in found["rows"]
+    ]
+    rows.append(["the paper", *(f"{published[name]:.4f}" for name in ALL_SHOWN), *[""] * len(ALL_SHOWN)])
+    head = [f"{name.upper()}, {protocol}" for protocol in PROTOCOLS for name in ALL_SHOWN]
+    return [
+        "Pop learns nothing, yet its figures hang on what is counted and on whom a tie favours:",
+        report.table(["Pop counts", *head], rows),
+        f"`{found['command']}` at commit {found['commit'][:10]}; ours are those of the first row.",
+    ]
 
 
 def figures_of(row: dict) -> list[str]:

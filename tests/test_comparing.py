@@ -244,6 +244,24 @@ def test_the_papers_figures_stand_beside_ours_with_what_must_be_said(toys_board)
     assert "paper*" in printed(clothing) and "paper*" not in text
 
 
+@pytest.mark.parametrize(
+    ("masked", "kept", "behind"),
+    [
+        ([0.0642, 0.0907, 0.0420, 0.0506], [0, 0, 0, 0], False),
+        ([0.06416, 0.09066, 0.04196, 0.05056], [0, 0, 0, 0], False),  # as rounded as the paper's
+        ([0, 0, 0, 0], [0.1, 0.1, 0.1, 0.1], False),
+        ([0.0641, 0.0907, 0.0420, 0.0506], [0.1, 0.1, 0.1, 0.0505], True),  # one protocol has to reach all
+    ],
+)
+def test_who_stays_behind_the_paper_is_named(toys_board, masked, kept, behind):
+    (row,) = (row for row in toys_board["rows"] if row["name"] == "meta_sgcl")
+    for protocol, values in (("masked", masked), ("kept", kept)):
+        means = [{"mean": value, "std": None} for value in values]
+        row["test"][protocol] = dict(zip(SHOWN, means, strict=True))
+    (note,) = (note for note in leaderboard_files.notes(toys_board) if "are reached" in note)
+    assert ("Meta-SGCL" in note) == behind
+
+
 def test_one_seed_is_called_one_seed(made_up, tmp_path):
     text = printed(compare(tmp_path, ["sasrec", "pop"], [5]))
     assert "One seed" in text and "±" not in text and "paper" not in text

@@ -40,7 +40,9 @@ def both(tmp_path_factory):
             ours["hybrid"] = jax_side.hybrid_results(hybrid)
         ours["losses"][name] = jax_side.losses_of(jax_side.without_chance(model))
     command = [sys.executable, "-m", "tests.jax_side", str(folder)]
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    # Most of the time is XLA's, which optimizes for longer runs than these.
+    hurried = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    environment = os.environ | hurried | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -103,11 +103,22 @@ def notes(board: dict[str, Any]) -> list[str]:
     ]
     if board["paired_test"] is not None:
         found.append(paired_test_sentence(board))
-    if any(row["paper"] for row in board["rows"]):
+    if published := [row for row in board["rows"] if row["paper"]]:
         found.append(paper.note())
+        behind = [row["title"] for row in published if not reaches_the_paper(row)]
+        but = f", but for {', '.join(behind)}" if behind else ""
+        found.append(f"All four of the paper's figures are reached, masked or kept, by every model{but}.")
     for failure in board["failures"]:
         found.append(f"Failed: {failure['run']}: {failure['reason']}")
     return found
+
+
+def reaches_the_paper(row: dict[str, Any]) -> bool:
+    """Whether one of the protocols gives all four of the paper's figures or more, rounded as they are."""
+    return any(
+        all(round(row["test"][protocol][name]["mean"], 4) >= row["paper"][name] for name in SHOWN)
+        for protocol in PROTOCOLS
+    )
 
 
 def paired_test_sentence(board: dict[str, Any]) -> str:

@@ -36,7 +36,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "vsan": AMAZON | {"batch_size": 48, "epochs": 30},
         "acvae": AMAZON | {"dropout": 0.2, "learning_rate": 0.003, "batch_size": 48, "epochs": 20},
         "contrast_vae": AMAZON | {"batch_size": 48, "epochs": 16},
-        "bert4rec": AMAZON | {"dropout": 0.2, "mask_prob": 0.6, "batch_size": 64, "epochs": 100, "patience": 30},
+        "bert4rec": AMAZON
+        | {"dropout": 0.2, "mask_prob": 0.6, "batch_size": 64, "epochs": 100, "patience": 30},
         "duorec": AMAZON | {"learned_positions": True, "batch_size": 256, "epochs": 10},
         "gru4rec": AMAZON | {"batch_size": 48, "epochs": 50, "patience": 20},
         "caser": AMAZON | {"batch_size": 256, "epochs": 20},

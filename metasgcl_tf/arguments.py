@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help=rank_again, description=f"{rank_again.capitalize()}.")
     evaluate.add_argument("run", metavar="RUN", help="a folder that `metasgcl train` wrote")
     add_recommend(commands)
+    add_export(commands)
     add_models(commands)
     return parser
 
@@ -98,6 +99,21 @@ def add_recommend(commands: Any) -> None:
     add("--out", metavar="FILE", help="write a CSV file instead of printing a table")
     add("--titles", metavar="FILE", help="CSV or TSV with the columns item and title")
     add("--include-seen", action="store_true", help="recommend items of the history too")
+
+
+def add_export(commands: Any) -> None:
+    """`metasgcl export`."""
+    export = commands.add_parser(
+        "export",
+        help="write the model of a run as SavedModels for serving",
+        description="Writes the next version of a model for TF Serving (serving/, which speaks the log's own "
+        "ids) and for other runtimes (core/, dense ids), with the item vectors and a model card.",
+    )
+    export.add_argument("run", metavar="RUN", help="a folder that `metasgcl train` wrote")
+    export.add_argument("--to", metavar="FOLDER", help="of the versions (default saved_models/NAME-OF-RUN)")
+    export.add_argument(
+        "--core-k", type=int, metavar="K", default=100, help="items that core/ answers with (default 100)"
+    )
 
 
 def add_models(commands: Any) -> None:

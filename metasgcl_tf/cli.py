@@ -134,6 +134,14 @@ def run_recommend(arguments: argparse.Namespace) -> None:
         Console().print(recommendations_table(found))
 
 
+def run_export(arguments: argparse.Namespace) -> None:
+    """Exports the model of a run."""
+    from metasgcl_tf.export import export
+
+    to = arguments.to or Path("saved_models") / Path(arguments.run).resolve().name
+    print(f"Written: {export(arguments.run, to, core_k=arguments.core_k)}")
+
+
 def run_models(arguments: argparse.Namespace) -> None:
     """Prints the models, or the settings of one."""
     from rich.console import Console
@@ -154,6 +162,7 @@ COMMANDS = {
     "compare": run_compare,
     "evaluate": run_evaluate,
     "recommend": run_recommend,
+    "export": run_export,
     "models": run_models,
 }
 

@@ -67,7 +67,8 @@ def test_wrong_usage(refused, arguments, parts):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["train"], ["hybrid"], ["compare"], ["evaluate"], ["recommend"], ["models"]]
+    "command",
+    [[], ["train"], ["hybrid"], ["compare"], ["evaluate"], ["recommend"], ["export"], ["models"]],
 )
 def test_help_fits_a_terminal(capsys, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
@@ -329,6 +330,13 @@ def test_recommend_answers_a_file_of_strangers_with_a_file(capsys, counted_run, 
         ["901", "1", str(first)],
     ]
     assert rows[2].startswith("902,1,")
+
+
+def test_export_says_where(capsys, counted_run, refused, tmp_path):
+    assert cli.main(["export", str(counted_run), "--to", str(tmp_path / "shop")]) == 0
+    assert capsys.readouterr().out == f"Written: {tmp_path / 'shop' / '1'}\n"
+    assert "`core_k` should be at least 1" in refused("export", str(counted_run), "--core-k", "0")
+    assert "`run` should be a folder that `metasgcl train` wrote" in refused("export", "nowhere")
 
 
 def test_recommend_shows_ten_or_all_there_are(capsys, counted_run, tmp_path, monkeypatch):

@@ -7,12 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.metrics import ranking_metrics
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.optimizers import RowWiseAdam
+from metasgcl_tf.serving import Loaded, Serving
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +168,16 @@ def test_a_reloaded_model_gives_the_same_scores(trained, histories, tmp_path):
     trained.save(tmp_path / "model.keras")
     reloaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(scores_of(reloaded, histories), scores_of(trained, histories))
+
+
+def test_an_exported_model_gives_the_same_answers(trained, histories, tmp_path):
+    (tmp_path / "items.txt").write_text("".join(f"{item + 100}\n" for item in range(1, NUM_ITEMS + 1)))
+    serving = Serving(trained, str(tmp_path / "items.txt"), np.zeros(NUM_ITEMS + 1, np.float32), tf.int64)
+    tf.saved_model.save(serving, tmp_path / "model", signatures=serving.signatures())
+    answer = Loaded(tmp_path / "model").ask(history=histories + 100, k=6)  # 100 is no item's id
+    items, scores = map(keras.ops.convert_to_numpy, trained.recommend(histories, 6))
+    np.testing.assert_array_equal(answer["item_ids"], items + 100)
+    np.testing.assert_allclose(answer["scores"], scores, rtol=1e-5, atol=1e-5)
 
 
 def test_more_padding_never_changes_a_score(trained, histories):

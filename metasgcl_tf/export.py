@@ -1,0 +1,105 @@
+"""SavedModels of a run, as the next version in a folder.
+
+serving/ answers in the log's own ids, for TF Serving, which finds it as NAME/<version> by links; core/
+answers dense ids, for other runtimes. Beside them are items.npy, the item vectors in the order of
+serving/assets/items.txt, and model_card.md, what the model is and how good.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import polars as pl
+import tensorflow as tf
+
+from metasgcl_tf import backend
+from metasgcl_tf.data.splitting import leave_one_out
+from metasgcl_tf.errors import InputError, require
+from metasgcl_tf.models.neural import NeuralRecommender
+from metasgcl_tf.reports.model_card import model_card
+from metasgcl_tf.run_folder import Run, load_run, read_metrics
+from metasgcl_tf.serving import Core, Serving
+
+LINKED = ("saved_model.pb", "fingerprint.pb", "variables", "assets")  # what TF Serving looks for
+ITEMS = "items.txt"
+
+
+def export(run_folder: str | Path, to: str | Path, *, core_k: int = 100) -> Path:
+    """Exports the model of a run as the next version in a folder.
+
+    A server that watches the folder sees a version whole or not at all; older versions stay as they are.
+
+    Args:
+        run_folder: what `metasgcl train` wrote.
+        to: the folder of the versions; the next number above those there is taken, from 1.
+        core_k: how many items `core/` answers with (at most V); `serving/` takes k with each request.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        InputError: no such run, another backend than TensorFlow, an id that no line of a text file can hold,
+            or a folder that cannot be written.
+    """
+    require(backend.NAME == "tensorflow", "KERAS_BACKEND", "tensorflow, to export", backend.NAME)
+    require(core_k >= 1, "core_k", "at least 1", core_k)
+    run, to = load_run(run_folder), Path(to)
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        writing = Path(tempfile.mkdtemp(prefix=".writing-", dir=to))
+    except OSError as error:
+        raise InputError(
+            f"`to` should be a folder that can be written. Received: {str(to)!r} ({error.strerror})."
+        ) from None
+    try:
+        write_artefacts(run, writing, min(core_k, run.log.num_items))
+        (writing / "model_card.md").write_text(model_card(run, read_metrics(run_folder)), encoding="utf-8")
+        for name in LINKED:
+            (writing / name).symlink_to(Path("serving") / name)
+        writing.chmod(0o755)
+        return published(writing, to)
+    finally:
+        shutil.rmtree(writing, ignore_errors=True)  # nothing where it was renamed
+
+
+def write_artefacts(run: Run, folder: Path, core_k: int) -> None:
+    """Writes `serving/`, `core/` and the item vectors."""
+    model = run.model
+    with tempfile.TemporaryDirectory() as elsewhere:  # TensorFlow copies it to the assets
+        vocabulary = Path(elsewhere) / ITEMS
+        write_vocabulary(run.log.items, vocabulary)
+        popularity = leave_one_out(run.log).item_counts().astype(np.float32)
+        is_text = run.log.items.dtype == pl.String
+        serving = Serving(model, str(vocabulary), popularity, tf.string if is_text else tf.int64)
+        tf.saved_model.save(serving, folder / "serving", signatures=serving.signatures())
+    core = Core(model, core_k)
+    tf.saved_model.save(core, folder / "core", signatures=core.signatures())
+    if isinstance(model, NeuralRecommender):
+        np.save(folder / "items.npy", keras.ops.convert_to_numpy(model.item_vectors())[1:])
+
+
+def write_vocabulary(items: pl.Series, path: Path) -> None:
+    """Writes one raw id a line, in the order of the dense ids from 1.
+
+    Raises:
+        InputError: an id is empty or holds a line break.
+    """
+    lines = [str(item) for item in items]
+    for line in lines:
+        if not line or "\n" in line or "\r" in line:
+            raise InputError(f"Item ids should be text of one line, to be exported. Received: {line!r}.")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
+
+
+def published(writing: Path, to: Path) -> Path:
+    """Renames a finished folder to the next version."""
+    while True:
+        versions = [int(path.name) for path in to.iterdir() if path.name.isdecimal()]
+        version = to / str(max(versions, default=0) + 1)
+        try:
+            return writing.rename(version)
+        except OSError:  # another export took the number meanwhile
+            if not version.exists():
+                raise

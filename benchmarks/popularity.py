@@ -57,6 +57,7 @@ def main() -> None:
     command = shlex.join(["python", "-m", "benchmarks.popularity", *sys.argv[1:]])
     found = provenance() | {"command": command, "dataset": data, "rows": rows}
     path = RESULTS / data_name(data) / "popularity.json"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -35,10 +35,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "sasrec": AMAZON | {"num_layers": 3, "batch_size": 48, "epochs": 50, "patience": 20},
         "vsan": AMAZON | {"batch_size": 48, "epochs": 30},
         "acvae": AMAZON | {"dropout": 0.2, "learning_rate": 0.003, "batch_size": 48, "epochs": 20},
-        "contrast_vae": AMAZON | {"batch_size": 48, "epochs": 16},
+        "contrast_vae": AMAZON | {"batch_size": 48, "epochs": 12},
         "bert4rec": AMAZON
         | {"dropout": 0.2, "mask_prob": 0.6, "batch_size": 64, "epochs": 100, "patience": 30},
-        "duorec": AMAZON | {"learned_positions": True, "batch_size": 256, "epochs": 10},
+        "duorec": AMAZON | {"learned_positions": True, "batch_size": 256, "epochs": 6},
         "gru4rec": AMAZON | {"batch_size": 48, "epochs": 50, "patience": 20},
         "caser": AMAZON | {"batch_size": 256, "epochs": 20},
         "bpr_mf": {"l2_weight": 0.01, "batch_size": 1024},

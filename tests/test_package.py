@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import metasgcl_tf
+from metasgcl_tf import cli
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,15 +53,22 @@ def test_public_names_are_importable():
         metasgcl_tf.nonsense  # noqa: B018
 
 
-def test_readme_example_runs(capsys):
+def test_readme_example_runs(capsys, trained_run, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2 and len(blocks[0].strip().splitlines()) <= 20
-    exec("\n".join(blocks).replace("epochs=10", "epochs=1"), {})
+    example, large_catalogues, serving = blocks
+    assert len(example.strip().splitlines()) <= 20
+    exec(f"{example}\n{large_catalogues}".replace("epochs=10", "epochs=1"), {})
     printed = capsys.readouterr().out.strip().splitlines()
     assert "kept_ndcg@10" in printed[-2]
     recommended = re.findall(r"i\d{3}", printed[-1])
     assert len(recommended) == 5
     assert not {"i017", "i003"} & set(recommended)
+
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["export", str(trained_run), "--to", "saved_models/shop"]) == 0
+    names: dict = {}
+    exec(serving, names)
+    assert names["answer"]["item_ids"].shape == (1, 5)
 
 
 def test_readme_results_are_those_measured():

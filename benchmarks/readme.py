@@ -6,10 +6,11 @@ from pathlib import Path
 
 from benchmarks.speed import report
 from metasgcl_tf.names import data_name
-from metasgcl_tf.reports.leaderboard import PROTOCOLS
-from metasgcl_tf.reports.leaderboard import SHOWN as ALL_SHOWN
 from metasgcl_tf.reports.leaderboard_files import number
+from metasgcl_tf.reports.markdown import markdown_table
 from metasgcl_tf.reports.paper import cannot_be_one_ranking
+from metasgcl_tf.reports.tables import PROTOCOLS
+from metasgcl_tf.reports.tables import SHOWN as ALL_SHOWN
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -46,17 +47,18 @@ def results_block() -> str:
         links = f"[HR and NDCG at 5 and 10]({folder}/leaderboard.md), [each run]({folder}/leaderboard.json)"
         parts += [
             f"**{data}**, ranked among all {board['counts']['items']:,} items:",
-            report.table(HEAD, rows),
+            markdown_table(HEAD, rows),
             f"{made}; commits {commits}. {links}.",
         ]
         if (popularity := path.with_name("popularity.json")).is_file():
-            parts += popularity_parts(json.loads(popularity.read_text(encoding="utf-8")), board)
+            parts += popularity_parts(popularity, board)
     return "\n\n".join(parts) + "\n"
 
 
-def popularity_parts(found: dict, board: dict) -> list[str]:
+def popularity_parts(path: Path, board: dict) -> list[str]:
     """What Pop reaches, however it is counted."""
-    check_clean(RESULTS / "popularity.json", found["commit"])
+    found = json.loads(path.read_text(encoding="utf-8"))
+    check_clean(path, found["commit"])
     (published,) = (row["paper"] for row in board["rows"] if row["name"] == "pop")
     rows = [
         [f"{row['counted']}, ties {row['ties']} the target"]
@@ -67,7 +69,7 @@ def popularity_parts(found: dict, board: dict) -> list[str]:
     head = [f"{name.upper()}, {protocol}" for protocol in PROTOCOLS for name in ALL_SHOWN]
     return [
         "Pop learns nothing, yet its figures hang on what is counted and on whom a tie favours:",
-        report.table(["Pop counts", *head], rows),
+        markdown_table(["Pop counts", *head], rows),
         f"`{found['command']}` at commit {found['commit'][:10]}; ours are those of the first row.",
     ]
 

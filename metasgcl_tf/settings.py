@@ -52,4 +52,4 @@ def as_text(value: object) -> str:
 
 def summary(model: str) -> str:
     """The first line of a model's docstring."""
-    return inspect.getdoc(MODELS[model]).splitlines()[0].replace("`", "")
+    return inspect.getdoc(MODELS[model]).splitlines()[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metasgcl_tf.names import data_name
+from metasgcl_tf.reports.markdown import markdown_table
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "speed"
 # What is compared: title, metric, ours, theirs, the least ratio asked for.
@@ -47,19 +48,13 @@ def median(results: list[dict], value: Callable[[dict], float]) -> float:
     return statistics.median(value(result) for result in results)
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, numbers to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def contenders_table(found: dict[str, Any]) -> str:
     """What each contender reached, medians over the rounds."""
     rows = [
         [name, *(form.format(median(results, value)) for _, value, form in COLUMNS)]
         for name, results in found["contenders"].items()
     ]
-    return table(["", *(title for title, _, _ in COLUMNS)], rows)
+    return markdown_table(["", *(title for title, _, _ in COLUMNS)], rows)
 
 
 def ratios(found: dict[str, Any], metric: str, ours: str, theirs: str) -> list[float]:
@@ -116,7 +111,7 @@ def goals_table(found: dict[str, Any]) -> str:
     """The goals, one a row."""
     marks = {True: "yes", False: "**no**", None: "-"}
     rows = [[title, wanted, measured, marks[met]] for title, wanted, measured, met in goals(found)]
-    return table(["", "wanted", "measured", "met"], rows)
+    return markdown_table(["", "wanted", "measured", "met"], rows)
 
 
 def catalogue_table(found: dict[str, Any]) -> str:
@@ -130,7 +125,7 @@ def catalogue_table(found: dict[str, Any]) -> str:
         ]
         for case in found["catalogue"]
     ]
-    return table(["items", "loss and optimizer", "ms a step", "peak MB"], rows)
+    return markdown_table(["items", "loss and optimizer", "ms a step", "peak MB"], rows)
 
 
 def quality_table(results: Path) -> str:
@@ -148,7 +143,7 @@ def quality_table(results: Path) -> str:
         ],
     ]
     head = ["toys, Meta-SGCL, test", *(f"{name.upper()} {kind}" for kind, name in kinds), "commit"]
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
 def profile_table(path: Path) -> str:
@@ -161,7 +156,7 @@ def profile_table(path: Path) -> str:
         for group in groups
     ]
     made = f"Made by `{found['command']}` at commit {found['commit']}."
-    return table(["Meta-SGCL", *parts], rows) + f"\n\n{made}"
+    return markdown_table(["Meta-SGCL", *parts], rows) + f"\n\n{made}"
 
 
 def machine_lines(found: dict[str, Any]) -> str:

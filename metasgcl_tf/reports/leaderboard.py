@@ -14,12 +14,11 @@ from metasgcl_tf.errors import InputError
 from metasgcl_tf.names import title_of
 from metasgcl_tf.reports import paper
 from metasgcl_tf.reports.paired_test import FLIPS, sign_flip_p
+from metasgcl_tf.reports.tables import PROTOCOLS, SHOWN
 from metasgcl_tf.run_folder import RANKS, read_metrics
 
-SHOWN = ("hr@5", "hr@10", "ndcg@5", "ndcg@10")
 # What it takes to repeat a run.
 REPEATING = ("seed", "commit", "command", "versions", "machine", "seconds", "config")
-PROTOCOLS = ("masked", "kept")
 
 
 @dataclasses.dataclass(frozen=True)

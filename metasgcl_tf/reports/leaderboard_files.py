@@ -11,10 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from metasgcl_tf.reports import paper
-from metasgcl_tf.reports.leaderboard import PROTOCOLS, SHOWN
+from metasgcl_tf.reports.markdown import markdown_table
 from metasgcl_tf.reports.plots import leaderboard_plot
+from metasgcl_tf.reports.tables import PROTOCOLS, SHOWN
 
 NUMBERS = ("model", "seen", *(name.upper() for name in SHOWN))
+TEXT = ("model", "seen")  # columns of text
 COSTS = ("model", "valid NDCG@10", "seeds", "seconds", "parameters")
 
 
@@ -39,7 +41,7 @@ def print_leaderboard(board: dict[str, Any], console: Console) -> None:
             title=escape(title), box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True
         )
         for name in head:
-            justify = "left" if name in ("model", "seen") else "right"
+            justify = "left" if name in TEXT else "right"
             table.add_column(name, justify=justify, overflow="fold", no_wrap=name != "model")
         for row in rows:
             style = "bold" if row == rows[0] else "dim" if "paper" in row[1] else None
@@ -54,9 +56,7 @@ def markdown(board: dict[str, Any]) -> str:
     """The same as Markdown."""
     parts = []
     for title, head, rows in tables(board):
-        lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
-        lines.insert(1, "|" + "---|" * len(head))
-        parts += [f"## {title}", "\n".join(lines)]
+        parts += [f"## {title}", markdown_table(head, rows, sum(name in TEXT for name in head))]
     return "\n\n".join([*parts, *(note.replace("*", r"\*") for note in notes(board))]) + "\n"
 
 

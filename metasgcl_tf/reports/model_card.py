@@ -1,13 +1,14 @@
 """The model card of an exported run."""
 
-import inspect
 from typing import Any
 
 import polars as pl
 
-from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import data_name, name_of, title_of
+from metasgcl_tf.reports.markdown import markdown_table
+from metasgcl_tf.reports.tables import PROTOCOLS
 from metasgcl_tf.run_folder import Run
+from metasgcl_tf.settings import summary
 
 SHOWN = ("hr@5", "hr@10", "ndcg@5", "ndcg@10", "mrr")
 
@@ -22,27 +23,26 @@ def model_card(run: Run, report: dict[str, Any]) -> str:
     config, log = run.config, run.log
     name = name_of(config.training)
     title = title_of(name)
-    what = inspect.getdoc(MODELS[config.training.model]).splitlines()[0]
     rows = [(title, report["test"])] + [
         (title_of(other), values["test"]) for other, values in report["baselines"].items()
     ]
     head = ["model", "seen items", *(metric.upper() for metric in SHOWN)]
-    table = [head, ["---"] * len(head)] + [
+    figures = [
         [model, protocol, *(f"{test[protocol][metric]:.4f}" for metric in SHOWN)]
         for model, test in rows
-        for protocol in ("masked", "kept")
+        for protocol in PROTOCOLS
     ]
     versions = ", ".join(f"{package} {version}" for package, version in report["versions"].items())
     kind = "text" if log.items.dtype == pl.String else "64-bit integers"
     lines = [
         f"# {title} on {data_name(config.data.data)}",
-        what,
+        summary(config.training.model),
         "## Data",
         f"{report['counts']['interactions']:,} interactions of {log.num_users:,} users with "
         f"{log.num_items:,} items, from `{config.data.data}`; item ids are {kind}.",
         "## Figures",
         f"Protocol: {report['protocol']}.",
-        "\n".join("| " + " | ".join(row) + " |" for row in table),
+        markdown_table(head, figures, text_columns=2),
         "## How it was made",
         f"`{report['command']}`, commit {report['commit']}, seed {report['seed']}, "
         f"{report['seconds']:,.0f} s on {report['machine']}; {versions}.",

@@ -13,6 +13,7 @@ from metasgcl_tf.names import title_of
 from metasgcl_tf.settings import Setting, summary
 
 SHOWN = ("hr@5", "hr@10", "ndcg@5", "ndcg@10")
+PROTOCOLS = ("masked", "kept")
 
 
 def results_table(report: dict[str, Any]) -> Table:
@@ -33,7 +34,7 @@ def results_table(report: dict[str, Any]) -> Table:
     if best:
         rows["best possible"] = best
     for model, values in rows.items():
-        for protocol in ("masked", "kept"):
+        for protocol in PROTOCOLS:
             numbers = [f"{values[protocol][name]:.4f}" for name in SHOWN]
             if best:
                 numbers.append(f"{values[protocol]['ndcg@10'] / best[protocol]['ndcg@10']:.0%}")
@@ -69,7 +70,7 @@ def models_table() -> Table:
     table.add_column("model", no_wrap=True)
     table.add_column("what it is")
     for name in MODELS:
-        table.add_row(name, escape(summary(name)))
+        table.add_row(name, escape(summary(name).replace("`", "")))
     return table
 
 

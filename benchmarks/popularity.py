@@ -7,15 +7,14 @@ interactions, counted with and without the validation items, ties against the ta
 import argparse
 import itertools
 import json
-import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from metasgcl_tf.data.splitting import Split, leave_one_out
 from metasgcl_tf.datasets import load
-from metasgcl_tf.metrics import ranking_metrics
+from metasgcl_tf.evaluation import report_of
 from metasgcl_tf.names import data_name
 from metasgcl_tf.run_folder import provenance
 
@@ -24,8 +23,8 @@ COUNTED = {"training items": False, "training and validation items": True}
 TIES = {"against": np.greater_equal, "for": np.greater}
 
 
-def ranks(split: Split, with_validation: bool, ties: str) -> dict[str, np.ndarray]:
-    """`[U]` ranks of the test items among all, seen items masked and kept."""
+def ranks(split: Split, with_validation: bool, ties: str) -> pl.DataFrame:
+    """Ranks of the test items among all, seen items masked and kept."""
     log, counts = split.log, split.item_counts().copy()
     valid_at, test_at = split.target_position("valid"), split.target_position("test")
     if with_validation:
@@ -38,7 +37,7 @@ def ranks(split: Split, with_validation: bool, ties: str) -> dict[str, np.ndarra
         found["kept"].append(not_worse.sum())
         not_worse[np.setdiff1d(log.item_index[log.offsets[user] : position], [target])] = False
         found["masked"].append(not_worse.sum())
-    return {protocol: np.array(values) for protocol, values in found.items()}
+    return pl.DataFrame(found)
 
 
 def main() -> None:
@@ -49,13 +48,9 @@ def main() -> None:
     split = leave_one_out(load(data))
     rows = []
     for (counted, with_validation), ties in itertools.product(COUNTED.items(), TIES):
-        test = {
-            protocol: {name: float(np.mean(values)) for name, values in ranking_metrics(of_users).items()}
-            for protocol, of_users in ranks(split, with_validation, ties).items()
-        }
+        test = report_of(ranks(split, with_validation, ties))
         rows.append({"counted": counted, "ties": ties, "test": test})
-    command = shlex.join(["python", "-m", "benchmarks.popularity", *sys.argv[1:]])
-    found = provenance() | {"command": command, "dataset": data, "rows": rows}
+    found = provenance() | {"dataset": data, "rows": rows}
     path = RESULTS / data_name(data) / "popularity.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -132,7 +132,11 @@ def load_run(run: str | Path, compile: bool = True) -> Run:
 
 def provenance() -> dict[str, Any]:
     """What a number needs to be repeated: commit, command, versions and machine."""
-    program = Path(sys.argv[0]).name.replace("cli.py", "metasgcl")  # python -m metasgcl_tf.cli
+    module = getattr(sys.modules["__main__"], "__spec__", None)  # of `python -m`
+    program = [Path(sys.argv[0]).name]
+    if module is not None:
+        run = ["python", "-m", module.name.removesuffix(".__main__")]
+        program = ["metasgcl"] if module.name == "metasgcl_tf.cli" else run
     # Not the installed distributions: TensorFlow comes under several names.
     packages = {"metasgcl-tf": metasgcl_tf, "tensorflow": tf, "keras": keras, "numpy": np, "polars": pl}
     versions = {name: package.__version__ for name, package in packages.items()}
@@ -141,7 +145,7 @@ def provenance() -> dict[str, Any]:
         cores = len(os.sched_getaffinity(0))
     return {
         "commit": _commit(),
-        "command": shlex.join([program, *sys.argv[1:]]),
+        "command": shlex.join([*program, *sys.argv[1:]]),
         "versions": {"python": platform.python_version()} | versions,
         "machine": f"{platform.machine()}, {cores} cores, {keras.backend.backend()} backend",
     }

@@ -11,7 +11,6 @@ rounds. Run it on an otherwise idle machine. Writes `benchmarks/results/speed/sp
 import argparse
 import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -155,7 +154,6 @@ def main() -> None:
     kernels = [sys.executable, "-m", "benchmarks.speed.kernels_run"]
     found: dict[str, Any] = {
         **provenance(),
-        "command": shlex.join(["python", "-m", "benchmarks.speed", *sys.argv[1:]]),
         "data": arguments.data,
         "settings": settings,
         "contenders": {},

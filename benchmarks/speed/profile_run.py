@@ -8,8 +8,6 @@ import collections
 import itertools
 import json
 import re
-import shlex
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -82,10 +80,8 @@ def main() -> None:
     sizes = ("max_length", "hidden_dim", "num_layers", "num_heads", "dropout")
     model = MetaSGCL(split.log.num_items, **{name: SETTINGS[name] for name in sizes})
     model.compile(PairOptimizer(RowWiseAdam(), RowWiseAdam()))
-    command = shlex.join(["python", "-m", "benchmarks.speed.profile_run", *sys.argv[1:]])
     found = {
         **provenance(),
-        "command": command,
         f"training, every prefix, {STEPS} steps": milliseconds(training(model, split)),
         "full ranking": milliseconds(ranking(model, split)),
     }

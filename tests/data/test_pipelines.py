@@ -13,15 +13,10 @@ from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.datasets import load
 from metasgcl_tf.models import MetaSGCL
+from tests.data_side import LENGTHS, numbered, read, training_part
 
 RECIPES = [pipelines.next_item, pipelines.every_prefix]
-LENGTHS = [1, 2, 3, 4, 7, 30, 12, 5, 100]
 both_recipes = pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.__name__)
-
-
-def numbered(lengths):
-    ends = np.cumsum(lengths)
-    return [list(range(end - n + 1, end + 1)) for n, end in zip(lengths, ends, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +27,6 @@ def histories():
 @pytest.fixture(scope="module")
 def split(make_split, histories):
     return make_split(histories)
-
-
-def training_part(history):
-    return history[:-2] if len(history) >= 3 else history
-
-
-def read(batches):
-    """[(inputs, targets, weights)] as numpy."""
-    return [(x, y, w) for x, y, w in batches.as_numpy_iterator()]
 
 
 def samples(batches):

@@ -7,8 +7,8 @@ import pytest
 
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.windows import another_alike
+from tests.data_side import LENGTHS, numbered, read, training_part
 
-LENGTHS = [1, 2, 3, 4, 7, 30, 12, 5, 100]
 both_recipes = pytest.mark.parametrize(
     "recipe", [pipelines.own_item, pipelines.prefix_pairs], ids=lambda recipe: recipe.__name__
 )
@@ -16,23 +16,12 @@ both_recipes = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def histories():
-    """Items numbered from the first interaction to the last: an id tells where in the log it stands."""
-    ends = np.cumsum(LENGTHS)
-    return [list(range(end - n + 1, end + 1)) for n, end in zip(LENGTHS, ends, strict=True)]
+    return numbered(LENGTHS)
 
 
 @pytest.fixture(scope="module")
 def split(make_split, histories):
     return make_split(histories)
-
-
-def training_part(history):
-    return history[:-2] if len(history) >= 3 else history
-
-
-def read(batches):
-    """[(inputs, targets, weights)] as numpy."""
-    return [(x, y, w) for x, y, w in batches.as_numpy_iterator()]
 
 
 def unpadded(row):

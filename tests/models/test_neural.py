@@ -10,6 +10,7 @@ from metasgcl_tf import metrics
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.models import MetaSGCL, SASRec
 from metasgcl_tf.optimizers import RowWiseAdam
+from tests.model_side import check_gradients_from_the_newest_states
 
 NUM_ITEMS, LENGTH, DIM = 7, 5, 4
 X = np.array([[0, 0, 1, 2, 4], [0, 3, 4, 5, 6], [2, 4, 6, 7, 1], [0, 0, 0, 0, 3]], np.int32)
@@ -48,21 +49,7 @@ def test_states_of_the_newest_positions_are_the_end_of_all_states(model, options
 @every_kind
 def test_targets_at_the_newest_position_give_the_same_gradients_whatever_states_are_there(model, options):
     built = build(model, **options)
-    y, weights = np.array([[5], [7], [0], [2]], np.int32), np.array([[1.0], [0.5], [9.0], [2.0]], np.float32)
-    results = []
-    for outputs_of in (built.training_outputs, lambda inputs, y: built(inputs, training=True)):
-        with tf.GradientTape() as tape:
-            outputs = outputs_of({"item_ids": X}, y)
-            loss = built.compute_loss({"item_ids": X}, y, outputs, weights)
-        variables = [v.value for v in built.trainable_variables]
-        gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
-        results.append((outputs["states"].shape[1], loss, gradients))
-    (one, short_loss, short), (every, whole_loss, whole) = results
-    assert (one, every) == (1, LENGTH)
-    np.testing.assert_allclose(short_loss, whole_loss, rtol=1e-5)
-    for found, expected, v in zip(short, whole, built.trainable_variables, strict=True):
-        found, expected = tf.convert_to_tensor(found), tf.convert_to_tensor(expected)
-        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5, err_msg=v.path)
+    check_gradients_from_the_newest_states(built, X)
 
 
 @both_models

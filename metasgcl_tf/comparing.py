@@ -21,7 +21,7 @@ from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import HYBRID
 from metasgcl_tf.reports.leaderboard import Entry, leaderboard
 from metasgcl_tf.run_folder import provenance, read_metrics
-from metasgcl_tf.run_plan import PlannedRun, check_finished, learns, plan
+from metasgcl_tf.run_plan import PlannedRun, check_finished, plan
 
 ALL = "all"
 
@@ -135,7 +135,7 @@ def best_on_validation(runs: Sequence[PlannedRun]) -> str | None:
     """The trained model with the best validation NDCG@10, seen items masked, mean over its seeds."""
     values: dict[str, list[float]] = {}
     for run in runs:
-        if learns(run.config.training.model) and run.finished():
+        if MODELS[run.config.training.model].learns() and run.finished():
             ndcg = read_metrics(run.folder)["valid"]["masked"]["ndcg@10"]
             values.setdefault(run.name, []).append(ndcg)
     return max(values, key=lambda name: statistics.fmean(values[name]), default=None)

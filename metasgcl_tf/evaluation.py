@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from keras import ops
 
-from metasgcl_tf import backend, metrics
+from metasgcl_tf import metrics
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import Part, Split
 from metasgcl_tf.datasets import synthetic
@@ -43,17 +43,8 @@ def held_out_ranks(model: SequentialRecommender, split: Split, part: Part) -> pl
             {name: np.asarray(values) for name, values in inputs.items()}, np.asarray(targets)
         )
 
-    ranks_of_batch = _ranks_of_batch(model)
+    ranks_of_batch = model.ranks_of_batch
     return _ranks(rank, split, part, model.max_length)
-
-
-def _ranks_of_batch(model: SequentialRecommender) -> Callable:
-    """`model.target_ranks`, compiled once for all evaluations of a model."""
-    if model._ranks_of_batch is None:
-        compiles = model.static_shapes or not backend.static_shapes()
-        ranks = model.target_ranks
-        model._ranks_of_batch = backend.compiled(ranks, model.variables) if compiles else ranks
-    return model._ranks_of_batch
 
 
 def _ranks(rank: Callable, split: Split, part: Part, max_length: int) -> pl.DataFrame:

@@ -47,7 +47,7 @@ def mix_run(
     source, out = Path(source), Path(out)
     run = run_folder.load_run(source, compile=False)
     training = run.config.training
-    require(not training.hybrid and learns(run.model), "run", "one of a trained model alone", str(source))
+    require(not training.hybrid and run.model.learns(), "run", "one of a trained model alone", str(source))
     require(not out.exists() or not out.samefile(source), "out", "another folder than the run", str(out))
     run_folder.check_free(out, overwrite)
     config = dataclasses.replace(run.config, training=dataclasses.replace(training, hybrid=True))
@@ -57,11 +57,6 @@ def mix_run(
     hybrid.save(out / run_folder.MODEL)
     seconds = run_folder.read_metrics(source).get("seconds", 0.0) + time.perf_counter() - started
     return write_report(out, hybrid, split, config, provenance, seconds, hybrid=found)
-
-
-def learns(model: SequentialRecommender) -> bool:
-    """Whether there is something to fit."""
-    return bool(model.trainable_variables)
 
 
 def mix(

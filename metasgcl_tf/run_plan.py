@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import yaml
 
 from metasgcl_tf.config import DataConfig, RunConfig, TrainingConfig, build_config, model_parameters
@@ -90,7 +89,7 @@ def plan(names: Sequence[str], seeds: Sequence[int], given: dict[str, Any], out:
     runs = [
         _planned(name, seed, given, out)
         for name, model in zip(whole, models, strict=True)
-        for seed in (dict.fromkeys(seeds) if learns(model) else [None])
+        for seed in (dict.fromkeys(seeds) if MODELS[model].learns() else [None])
     ]
     for run in runs:
         _ = run.config
@@ -107,19 +106,14 @@ def _planned(name: str, seed: int | None, given: dict[str, Any], out: Path) -> P
         folder = folder.with_name(f"{folder.name}-seed{seed}")
     if not named["hybrid"]:
         return PlannedRun(name, settings, folder)
-    if not learns(named["model"]):
+    if not MODELS[named["model"]].learns():
         raise InputError(f"`models` should mix models that are trained. Received: {name!r}.")
     return PlannedRun(name, settings, folder, _planned(name.removeprefix(HYBRID), seed, given, out))
 
 
 def _keys_of(model: str) -> set[str]:
     """The settings that concern a model: of the data, its own, and of its training if there is any."""
-    return DATA_KEYS | set(model_parameters(model)) | (TRAINING_KEYS if learns(model) else set())
-
-
-def learns(model: str) -> bool:
-    """Whether a model has a loss, and so something to fit."""
-    return MODELS[model].compute_loss is not keras.Model.compute_loss
+    return DATA_KEYS | set(model_parameters(model)) | (TRAINING_KEYS if MODELS[model].learns() else set())
 
 
 def check_finished(runs: Sequence[PlannedRun]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from metasgcl_tf.errors import require, require_known
-from metasgcl_tf.models.base import SequentialRecommender
+from metasgcl_tf.models.base import SequentialRecommender, without_items
 from metasgcl_tf.models.neural import NeuralRecommender
 
 Tensor = Any
@@ -177,9 +177,8 @@ class Core(tf.Module):
 
         @tf.function(input_signature=[tf.TensorSpec([None, self.max_length], tf.int32, "item_ids")])
         def recommend(item_ids: Tensor) -> dict[str, Tensor]:
-            scores = without_items(self.scores_of({"item_ids": item_ids}), item_ids)
-            best_scores, best = tf.math.top_k(scores, self.k)
-            return {"item_ids": best, "scores": best_scores}
+            best, scores = self.best_of(item_ids, k=self.k, exclude_seen=True)
+            return {"item_ids": best, "scores": scores}
 
         return {"serving_default": recommend}
 
@@ -223,12 +222,5 @@ class Loaded:
 def keep(module: tf.Module, model: SequentialRecommender) -> None:
     """Gives a module what it needs of a model: variables and methods; TensorFlow would export all of it."""
     module.model_variables = [variable.value for variable in model.variables]
-    module.scores_of = model.score_items
+    module.scores_of, module.best_of = model.score_items, model.best_items
     module.vectors_of = model.user_vectors if isinstance(model, NeuralRecommender) else None
-
-
-def without_items(scores: Tensor, item_ids: Tensor) -> Tensor:
-    """`[B, V + 1]` scores with -inf at `[B, N]` item ids; column 0 is -inf anyway."""
-    rows = tf.broadcast_to(tf.range(tf.shape(item_ids)[0])[:, None], tf.shape(item_ids))
-    places = tf.reshape(tf.stack([rows, item_ids], axis=-1), [-1, 2])
-    return tf.tensor_scatter_nd_update(scores, places, tf.fill(tf.shape(places)[:1], -np.inf))

@@ -19,7 +19,7 @@ from metasgcl_tf.data.readers import Columns
 from metasgcl_tf.data.splitting import Split, leave_one_out
 from metasgcl_tf.datasets import load
 from metasgcl_tf.errors import InputError, require
-from metasgcl_tf.mixing import learns, mix
+from metasgcl_tf.mixing import mix
 from metasgcl_tf.models import MODELS, SequentialRecommender
 from metasgcl_tf.optimizers import PairOptimizer, RowWiseAdam
 from metasgcl_tf.run_report import write_report
@@ -59,14 +59,14 @@ def train(
         model = MODELS[config.training.model](log.num_items, **config.model_options)
     model.adapt(split)
     if config.training.hybrid:
-        require(learns(model), "model", "one that is trained, for a hybrid", config.training.model)
-    if learns(model) and not len(split.training_pairs(1)[0]):
+        require(model.learns(), "model", "one that is trained, for a hybrid", config.training.model)
+    if model.learns() and not len(split.training_pairs(1)[0]):
         raise InputError(
             "The log needs a user with at least 4 interactions: two to train on besides the two held out. "
             f"Received: {split.describe()}."
         )
     run_folder.start(run, config, log)
-    if learns(model):
+    if model.learns():
         fit(model, split, config, run, console)
         model = keras.models.load_model(run / run_folder.MODEL, compile=not config.training.hybrid)
         write_projector(run / run_folder.TENSORBOARD, model, log)

@@ -16,7 +16,7 @@ from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.reports import leaderboard_files
 from metasgcl_tf.run_folder import provenance, read_metrics
-from metasgcl_tf.run_plan import learns, plan
+from metasgcl_tf.run_plan import plan
 
 USERS = 8
 SHOWN = ("hr@5", "hr@10", "ndcg@5", "ndcg@10")
@@ -140,7 +140,7 @@ def test_a_failure_is_listed_and_the_rest_goes_on(made_up, tmp_path):
 def test_all_is_every_model_and_the_hybrid_of_the_best(made_up, tmp_path):
     board = compare(tmp_path, [comparing.ALL], [1])
     # The made-up validation figure grows with the length of the name.
-    best = max((name for name in MODELS if learns(name)), key=len)
+    best = max((name for name in MODELS if MODELS[name].learns()), key=len)
     assert {row["name"] for row in board["rows"]} == {*MODELS, f"hybrid:{best}"}
     assert made_up.trained[-1] == f"hybrid-{best}-seed1"
     assert made_up.trained.count(f"{best}-seed1") == 1
@@ -156,9 +156,9 @@ def test_a_hybrid_brings_its_model_and_follows_it(made_up, tmp_path):
 
 
 def test_which_models_are_trained():
-    assert not learns("pop") and not learns("item_cooccurrence")
-    for name, model in MODELS.items():
-        assert learns(name) == bool(model(num_items=3, max_length=2).trainable_variables)
+    assert not MODELS["pop"].learns() and not MODELS["item_cooccurrence"].learns()
+    for model in MODELS.values():
+        assert model.learns() == bool(model(num_items=3, max_length=2).trainable_variables)
 
 
 def test_settings_go_to_the_models_that_have_them(tmp_path):

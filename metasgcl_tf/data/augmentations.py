@@ -52,10 +52,14 @@ def crop(item_ids: Tensor, seed: Seed) -> Tensor:
 
 def mask(item_ids: Tensor, seed: Seed) -> Tensor:
     """Takes away `MASKED` of each history's items, anywhere in it."""
+    return ops.where(random_order(item_ids, seed) < share_of(num_real(item_ids), MASKED), 0, item_ids)
+
+
+def random_order(item_ids: Tensor, seed: Seed) -> Tensor:
+    """Places of each history's items in a random order of them, `[B, L]` int32 from 0; padding comes last."""
     chance = keras.random.uniform(ops.shape(item_ids), seed=seed)
-    chance = ops.where(ops.equal(item_ids, 0), 2.0, chance)  # padding comes last
-    rank = ops.argsort(ops.argsort(chance, axis=1), axis=1)
-    return ops.where(rank < share_of(num_real(item_ids), MASKED), 0, item_ids)
+    chance = ops.where(ops.equal(item_ids, 0), 2.0, chance)
+    return ops.argsort(ops.argsort(chance, axis=1), axis=1)
 
 
 def reorder(item_ids: Tensor, seed: Seed) -> tuple[Tensor, Tensor]:

@@ -58,20 +58,22 @@ def _sliding_windows(split: Split, max_length: int, ahead: int) -> Windows:
 
 def prefix_windows(split: Split, max_length: int) -> Windows:
     """One sample for every prefix: the newest `max_length` items before each target."""
-    targets_of_user = np.maximum(split.train_end - split.train_begin - 1, 0)
-    user = np.repeat(np.arange(len(targets_of_user)), targets_of_user)
-    first_of_user = np.cumsum(targets_of_user) - targets_of_user
-    target = split.train_begin[user] + 1 + np.arange(len(user)) - first_of_user[user]
+    user, target = _targets(split, after=1)
     return Windows(np.maximum(split.train_begin[user], target - max_length), target, target, user)
 
 
 def interaction_windows(split: Split) -> Windows:
     """One sample for every interaction, a user's first one too, without any input."""
-    items_of_user = split.train_end - split.train_begin
-    user = np.repeat(np.arange(len(items_of_user)), items_of_user)
-    first_of_user = np.cumsum(items_of_user) - items_of_user
-    target = split.train_begin[user] + np.arange(len(user)) - first_of_user[user]
+    user, target = _targets(split, after=0)
     return Windows(target, target, target, user)
+
+
+def _targets(split: Split, after: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every training item after so many of its user's first: `(whose [N], where in the log [N])`."""
+    targets_of_user = np.maximum(split.train_end - split.train_begin - after, 0)
+    user = np.repeat(np.arange(len(targets_of_user)), targets_of_user)
+    first_of_user = np.cumsum(targets_of_user) - targets_of_user
+    return user, split.train_begin[user] + after + np.arange(len(user)) - first_of_user[user]
 
 
 def another_alike(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Gaussian latent variables: the mean, two spreads, and draws from them (paper, eq. 11-15)."""
+"""Gaussian latent variables: the mean, one or two spreads, and draws from them (paper, eq. 11-15)."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -11,39 +11,47 @@ Tensor = Any
 
 
 @keras.saving.register_keras_serializable(package="metasgcl_tf")
-class GaussianHeads(keras.layers.Layer):
-    """Three linear maps of the encoder output: mean, log-variance and meta log-variance.
+class MeanAndSpread(keras.layers.Layer):
+    """Two linear maps of the encoder output: mean and log-variance.
 
-    The spreads are given as log-variance, sigma = exp(log_variance / 2). Their bias starts at -4, that is
+    The spread is given as log-variance, sigma = exp(log_variance / 2). Its bias starts at -4, that is
     sigma = .14: with sigma = 1 the noise would drown the mean before anything is learned.
 
     Args:
-        residual_mean: `mean = F + Enc_mu(F)`; `False` is the paper's literal `mean = Enc_mu(F)`.
+        residual_mean: `mean = F + Enc_mu(F)`; `False` is the papers' literal `mean = Enc_mu(F)`.
     """
+
+    biases: ClassVar[dict[str, float]] = {"mean": 0.0, "log_variance": -4.0}  # of each map, at the start
 
     def __init__(self, residual_mean: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.residual_mean = residual_mean
 
     def build(self, input_shape: tuple) -> None:
-        """Creates the three maps `[D, D]`; those named meta_* are the meta encoder's, Enc_sigma'."""
-        hidden_dim = input_shape[-1]
+        """Creates the maps `[D, D]`."""
+        for name, bias in self.biases.items():
+            start = keras.initializers.Constant(bias)
+            head = Linear(input_shape[-1], name=name, bias_initializer=start)
+            head.build(input_shape)
+            setattr(self, name, head)
 
-        def head(name: str, bias: float) -> Linear:
-            return Linear(hidden_dim, name=name, bias_initializer=keras.initializers.Constant(bias))
+    def call(self, states: Tensor) -> tuple[Tensor, ...]:
+        """`[..., D]` to the mean and each log-variance, all `[..., D]`."""
+        mean, *spreads = (getattr(self, name)(states) for name in self.biases)
+        return states + mean if self.residual_mean else mean, *spreads
 
-        self.mean = head("mean", 0.0)
-        self.log_variance = head("log_variance", -4.0)
-        self.meta_log_variance = head("meta_log_variance", -4.0)
-        for layer in (self.mean, self.log_variance, self.meta_log_variance):
-            layer.build(input_shape)
 
-    def call(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`[..., D]` to mean, log-variance and meta log-variance, each `[..., D]`."""
-        mean = self.mean(states)
-        if self.residual_mean:
-            mean = states + mean
-        return mean, self.log_variance(states), self.meta_log_variance(states)
+@keras.saving.register_keras_serializable(package="metasgcl_tf")
+class GaussianHeads(MeanAndSpread):
+    """Three linear maps of the encoder output: mean, log-variance and meta log-variance.
+
+    The one named meta_* is the meta encoder's, Enc_sigma'.
+
+    Args:
+        residual_mean: see `MeanAndSpread`.
+    """
+
+    biases: ClassVar[dict[str, float]] = MeanAndSpread.biases | {"meta_log_variance": -4.0}
 
 
 @keras.saving.register_keras_serializable(package="metasgcl_tf")

@@ -58,6 +58,11 @@ class SequentialRecommender(keras.Model):
         """Raises an `InputError` if the constructor would refuse these arguments (all but `num_items`)."""
         require(arguments["max_length"] >= 1, "max_length", "at least 1", arguments["max_length"])
 
+    @classmethod
+    def learns(cls) -> bool:
+        """Whether such a model has a loss, and so something to fit."""
+        return cls.compute_loss is not keras.Model.compute_loss
+
     def create_variables(self) -> None:
         """Creates every variable by one call; a subclass ends its `__init__` with it."""
         self({"item_ids": ops.zeros((1, self.max_length), "int32")}, training=False)
@@ -121,10 +126,7 @@ class SequentialRecommender(keras.Model):
         require(1 <= k <= self.num_items, "k", f"between 1 and the number of items, {self.num_items}", k)
         item_ids = np.asarray(item_ids, "int32")
         if self._best_items is None:
-            compiles = self.static_shapes or not backend.static_shapes()
-            self._best_items = (
-                backend.compiled(self.best_items, self.variables) if compiles else self.best_items
-            )
+            self._best_items = self._made_fast(self.best_items)
         wanted = {"k": k, "exclude_seen": exclude_seen}
         blocks = _blocks_of_like_length(_lengths(item_ids), pipelines.rows_in_cache(self.num_items))
         users = [] if user_index is None else [np.asarray(user_index, "int32")]
@@ -146,11 +148,7 @@ class SequentialRecommender(keras.Model):
         """`recommend` in one block, as a function of tensors to compile or export."""
         known = {} if user_index is None else {"user_index": user_index}
         scores = self.score_items({"item_ids": item_ids} | known)
-        if exclude_seen:
-            users = ops.broadcast_to(ops.arange(ops.shape(item_ids)[0])[:, None], ops.shape(item_ids))
-            seen = ops.reshape(ops.stack([users, item_ids], axis=-1), (-1, 2))
-            scores = ops.scatter_update(scores, seen, ops.full(ops.shape(seen)[:1], float("-inf")))
-        scores, best = ops.top_k(scores, k)
+        scores, best = ops.top_k(without_items(scores, item_ids) if exclude_seen else scores, k)
         return best, scores
 
     def target_ranks(self, inputs: dict[str, Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,6 +159,22 @@ class SequentialRecommender(keras.Model):
             targets: 1..V.
         """
         return metrics.target_ranks(self.score_items(inputs), targets, inputs["seen"])
+
+    @property
+    def ranks_of_batch(self) -> Callable:
+        """`target_ranks`, compiled once for all evaluations."""
+        if self._ranks_of_batch is None:
+            self._ranks_of_batch = self._made_fast(self.target_ranks)
+        return self._ranks_of_batch
+
+    def _made_fast(self, function: Callable) -> Callable:
+        """A function of tensors that reads the variables, compiled where the model can be."""
+        compiles = self.static_shapes or not backend.static_shapes()
+        return backend.compiled(function, self.variables) if compiles else function
+
+    def forget_compiled(self) -> None:
+        """Has every function compiled anew: they hold the tables they were traced with."""
+        self.test_function = self.predict_function = self._best_items = self._ranks_of_batch = None
 
     def report(self, **values: Tensor) -> None:
         """Updates the running means of `loss_names`."""
@@ -220,6 +234,13 @@ class SequentialRecommender(keras.Model):
 def arguments_of(local_names: dict[str, Any]) -> dict[str, Any]:
     """The named arguments of a constructor, from its `locals()` before anything else is assigned there."""
     return {k: v for k, v in local_names.items() if k not in ("self", "kwargs", "__class__")}
+
+
+def without_items(scores: Tensor, item_ids: Tensor) -> Tensor:
+    """`[B, V + 1]` scores with -inf at `[B, N]` item ids; column 0 is -inf anyway."""
+    rows = ops.broadcast_to(ops.arange(ops.shape(item_ids)[0])[:, None], ops.shape(item_ids))
+    places = ops.reshape(ops.stack([rows, item_ids], axis=-1), (-1, 2))
+    return ops.scatter_update(scores, places, ops.full(ops.shape(places)[:1], float("-inf")))
 
 
 def _lengths(item_ids: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from metasgcl_tf.data import pipelines
+from metasgcl_tf.data.augmentations import random_order
 from metasgcl_tf.layers.initializers import small_normal
 from metasgcl_tf.models.base import Tensor, arguments_of
 from metasgcl_tf.models.neural import TransformerRecommender, rule_checker
@@ -100,8 +101,7 @@ class BERT4Rec(TransformerRecommender):
         real = ops.not_equal(targets, 0)
         wanted = ops.sum(ops.cast(real, "float32"), axis=1, keepdims=True) * self.mask_prob
         wanted = ops.maximum(ops.floor(wanted + 0.5), 1.0)
-        draws = keras.random.uniform(ops.shape(targets), seed=self.seed_generator)
-        rank = ops.argsort(ops.argsort(ops.where(real, draws, 2.0), axis=1), axis=1)
+        rank = random_order(targets, self.seed_generator)
         last_only = keras.random.uniform((ops.shape(targets)[0], 1), seed=self.seed_generator)
         last = ops.arange(ops.shape(targets)[1])[None] == ops.shape(targets)[1] - 1
         chosen = ops.where(last_only < self.last_only_prob, last, ops.cast(rank, "float32") < wanted)

@@ -7,7 +7,7 @@ from keras import ops
 
 from metasgcl_tf import losses
 from metasgcl_tf.data.augmentations import augment
-from metasgcl_tf.layers.latent import MeanAndSpread
+from metasgcl_tf.layers.gaussian import MeanAndSpread
 from metasgcl_tf.layers.transformer import visible_positions
 from metasgcl_tf.models.base import Tensor, arguments_of
 from metasgcl_tf.models.neural import rule_checker, target_weights

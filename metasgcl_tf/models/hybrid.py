@@ -52,8 +52,7 @@ class Hybrid(SequentialRecommender):
     def adapt(self, split: Split) -> None:
         """Counts the co-occurrences anew."""
         self.cooccurrence.adapt(split)
-        # Compiled functions hold the table they were traced with.
-        self.test_function = self.predict_function = self._best_items = self._ranks_of_batch = None
+        self.forget_compiled()
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         """`probabilities` and `shares`, both `[B, V]`: of the items 1..V, without a column for padding."""

@@ -80,8 +80,7 @@ class ItemCooccurrence(SequentialRecommender):
         self.row_begin = ops.convert_to_tensor(row_begin, "int32")
         self.columns = ops.convert_to_tensor(columns, "int32")
         self.values = ops.convert_to_tensor(values, "float32")
-        # Compiled functions hold the table they were traced with.
-        self.test_function = self.predict_function = self._best_items = self._ranks_of_batch = None
+        self.forget_compiled()
 
     def adapt(self, split: Split) -> None:
         """Counts the pairs of the training part."""

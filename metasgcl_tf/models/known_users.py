@@ -20,5 +20,4 @@ def adapt_users(model: SequentialRecommender, split: Split) -> None:
     require(not model.compiled, "split", before, f"{num_users} users")
     model.users.resize(num_users)
     model.config["num_users"] = num_users
-    # Compiled functions hold the table they were traced with.
-    model.test_function = model.predict_function = model._best_items = None
+    model.forget_compiled()

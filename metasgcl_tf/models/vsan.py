@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from metasgcl_tf import losses
-from metasgcl_tf.layers.latent import MeanAndSpread
+from metasgcl_tf.layers.gaussian import MeanAndSpread
 from metasgcl_tf.layers.transformer import visible_positions
 from metasgcl_tf.models.base import Tensor
 from metasgcl_tf.models.neural import target_weights

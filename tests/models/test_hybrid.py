@@ -215,4 +215,4 @@ def test_a_model_without_training_is_not_mixed(capsys, cyclic_log, tmp_path):
     options = ["--model", "pop", "--set", "hybrid=true", "--out", str(tmp_path / "run")]
     assert cli.main(["train", "--data", str(cyclic_log), *options]) == 2
     assert "`model`" in capsys.readouterr().err and not (tmp_path / "run").exists()
-    assert not mixing.learns(Pop(3))
+    assert not Pop(3).learns()

@@ -105,7 +105,7 @@ def test_mixed_bfloat16_trains_on_jax(both):
 
 @pytest.mark.parametrize("name", jax_side.UNTRAINED)
 def test_full_ranking_on_jax_gives_the_numbers_of_tensorflow(both, name):
-    assert both[2]["evaluations"][name] == pytest.approx(jax_side.evaluations()[name], rel=1e-5)
+    assert both[2]["evaluations"][name] == pytest.approx(jax_side.evaluation(name), rel=1e-5)
 
 
 def test_another_backend_is_refused_by_name():

@@ -1,6 +1,7 @@
 """The command line, `metasgcl COMMAND`: parses and calls, nothing else."""
 
 import argparse
+import importlib.util
 import os
 import sys
 import warnings
@@ -85,6 +86,21 @@ def run_compare(arguments: argparse.Namespace) -> int:
     return 1 if board["failures"] else 0
 
 
+def run_tune(arguments: argparse.Namespace) -> None:
+    """Searches for settings, trains the best and draws what was found."""
+    if any(importlib.util.find_spec(name) is None for name in ("keras_tuner", "sklearn", "plotly")):
+        raise InputError('`metasgcl tune` needs more packages: pip install "metasgcl-tf[tuning]".')
+    from rich.console import Console
+
+    from metasgcl_tf.config import read_config_file
+    from metasgcl_tf.tuning import command
+
+    given = given_options(arguments)
+    given.pop("epochs", None)  # those of a trial
+    from_file = read_config_file(arguments.config) if arguments.config is not None else {}
+    command.run([from_file, parse_settings(arguments.set), given], arguments, Console())
+
+
 def run_evaluate(arguments: argparse.Namespace) -> None:
     """Evaluates a run and prints the table."""
     from rich.console import Console
@@ -160,6 +176,7 @@ COMMANDS = {
     "train": run_train,
     "hybrid": run_hybrid,
     "compare": run_compare,
+    "tune": run_tune,
     "evaluate": run_evaluate,
     "recommend": run_recommend,
     "export": run_export,

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -54,20 +54,14 @@ def train(
     split = leave_one_out(log)
     console.print(split.describe(), highlight=False, soft_wrap=True)
 
-    keras.utils.set_random_seed(config.training.seed)
-    with computing_in("mixed_bfloat16" if config.training.mixed_precision else "float32"):
-        model = MODELS[config.training.model](log.num_items, **config.model_options)
-    model.adapt(split)
+    model = build_model(config, split)
     if config.training.hybrid:
         require(model.learns(), "model", "one that is trained, for a hybrid", config.training.model)
-    if model.learns() and not len(split.training_pairs(1)[0]):
-        raise InputError(
-            "The log needs a user with at least 4 interactions: two to train on besides the two held out. "
-            f"Received: {split.describe()}."
-        )
+    if model.learns():
+        check_trainable(split)
     run_folder.start(run, config, log)
     if model.learns():
-        fit(model, split, config, run, console)
+        fit_run(model, split, config, run, console)
         model = keras.models.load_model(run / run_folder.MODEL, compile=not config.training.hybrid)
         write_projector(run / run_folder.TENSORBOARD, model, log)
     else:
@@ -79,6 +73,24 @@ def train(
         model.save(run / run_folder.MODEL)
     seconds = time.perf_counter() - started
     return write_report(run, model, split, config, provenance, seconds, **more)
+
+
+def build_model(config: RunConfig, split: Split) -> SequentialRecommender:
+    """A new model that knows the training part; its weights are those of the seed."""
+    keras.utils.set_random_seed(config.training.seed)
+    with computing_in("mixed_bfloat16" if config.training.mixed_precision else "float32"):
+        model = MODELS[config.training.model](split.log.num_items, **config.model_options)
+    model.adapt(split)
+    return model
+
+
+def check_trainable(split: Split) -> None:
+    """Raises an `InputError` unless there is something to train on."""
+    if not len(split.training_pairs(1)[0]):
+        raise InputError(
+            "The log needs a user with at least 4 interactions: two to train on besides the two held out. "
+            f"Received: {split.describe()}."
+        )
 
 
 @contextlib.contextmanager
@@ -121,30 +133,64 @@ def build_optimizer(config: RunConfig, steps_per_epoch: int) -> keras.optimizers
     return PairOptimizer(main, adam(training.meta_learning_rate))
 
 
-def fit(model: SequentialRecommender, split: Split, config: RunConfig, run: Path, console: Console) -> None:
-    """Fits until `patience` epochs brought no better validation NDCG@10; keeps the best in `model.keras`."""
+def fit_run(
+    model: SequentialRecommender, split: Split, config: RunConfig, run: Path, console: Console
+) -> None:
+    """Fits a model and writes down how it went; `model.keras` is the best epoch."""
+    with EpochLines(console) as lines:
+        noted = [
+            keras.callbacks.CSVLogger(run / run_folder.HISTORY),
+            keras.callbacks.TensorBoard(run / run_folder.TENSORBOARD, write_graph=False),
+            WarnOnPosteriorCollapse(),
+            lines,
+        ]
+        fit(model, split, config, noted, checkpoint=run / run_folder.MODEL)
+
+
+def fit(
+    model: SequentialRecommender,
+    split: Split,
+    config: RunConfig,
+    callbacks: Sequence[keras.callbacks.Callback],
+    *,
+    checkpoint: Path | None = None,
+    first_epoch: int = 0,
+    epochs: int | None = None,
+) -> keras.callbacks.History:
+    """Fits until `patience` epochs brought no better validation NDCG@10.
+
+    Args:
+        model: one that is compiled goes on with the optimizer it has.
+        split: the log and its parts.
+        config: how to train.
+        callbacks: what else watches, after the guard against NaN.
+        checkpoint: keeps the best epoch.
+        first_epoch: how many the model has behind it.
+        epochs: stop after this many, those behind it included; by default `config.training.epochs`, over
+            which the learning rates fall in any case.
+    """
     training = config.training
     recipe = pipelines.every_prefix if training.every_prefix else model.training_recipe
-    batches = recipe(split, max_length=model.max_length, batch_size=training.batch_size, seed=training.seed)
-    model.compile(build_optimizer(config, int(batches.cardinality())))
+    shape = {"max_length": model.max_length, "batch_size": training.batch_size}
+    batches = recipe(split, **shape, seed=training.seed, first_epoch=first_epoch)
+    if not model.compiled:
+        model.compile(build_optimizer(config, int(batches.cardinality())))
     best = {"monitor": "val_ndcg@10", "mode": "max"}
-    with EpochLines(console) as lines:
-        model.fit(
-            batches,
-            epochs=training.epochs,
-            validation_data=pipelines.ranking(split, "valid", max_length=model.max_length),
-            shuffle=False,  # the recipe shuffles, by epoch
-            verbose=0,
-            callbacks=[
-                StopOnNonFinite(sorted(model.loss_names, key="loss".__eq__), run / run_folder.MODEL),
-                keras.callbacks.ModelCheckpoint(run / run_folder.MODEL, save_best_only=True, **best),
-                keras.callbacks.EarlyStopping(patience=training.patience, **best),
-                keras.callbacks.CSVLogger(run / run_folder.HISTORY),
-                keras.callbacks.TensorBoard(run / run_folder.TENSORBOARD, write_graph=False),
-                WarnOnPosteriorCollapse(),
-                lines,
-            ],
-        )
+    kept = [keras.callbacks.ModelCheckpoint(checkpoint, save_best_only=True, **best)] if checkpoint else []
+    return model.fit(
+        batches,
+        initial_epoch=first_epoch,
+        epochs=epochs or training.epochs,
+        validation_data=pipelines.ranking(split, "valid", max_length=model.max_length),
+        shuffle=False,  # the recipe shuffles, by epoch
+        verbose=0,
+        callbacks=[
+            StopOnNonFinite(sorted(model.loss_names, key="loss".__eq__), checkpoint),
+            *kept,
+            keras.callbacks.EarlyStopping(patience=training.patience, **best),
+            *callbacks,
+        ],
+    )
 
 
 def write_projector(folder: Path, model: SequentialRecommender, log: InteractionLog) -> None:

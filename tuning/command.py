@@ -12,6 +12,7 @@ from metasgcl_tf.config import build_config
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.names import data_name, file_name, name_of
 from metasgcl_tf.reports.tables import results_table
+from metasgcl_tf.tuning.best import CONFIG, RUN
 from metasgcl_tf.tuning.devices import computes_bfloat16, use_one_gpu
 from metasgcl_tf.tuning.distributed import role_of_process
 from metasgcl_tf.tuning.leases import LOST_AFTER
@@ -53,9 +54,10 @@ def run(layers: Sequence[dict[str, Any]], options: argparse.Namespace, console: 
                 say(console, f"Hands out trials at {options.chief}; start workers with --role worker.")
             report = tune(search, folder, **limits, lost_after=lost_after, console=console)
             console.print(results_table(report))
+            say(console, f"Best settings: {folder / CONFIG}. Run folder: {folder / RUN}")
         elif not before:
             raise InputError(f"`out` should be a folder of `metasgcl tune`. Received: {str(folder)!r}.")
-    say(console, f"Written: {', '.join(map(str, write_report(folder)))}")
+    say(console, f"Pictures: {' and '.join(map(str, write_report(folder)))} (for TensorBoard)")
 
 
 def search_of(

@@ -81,6 +81,7 @@ class DurableOracle(keras_tuner.Oracle):
         waiting = [trial_id for trial_id in self.start_order if self.trials[trial_id].status not in OVER]
         self._retry_queue = waiting[::-1]  # its last one comes next
         self.end_order += [t for t in self.start_order if t not in {*waiting, *self.end_order}]
+        self.save()
 
     def begin_again(self, trial: Trial) -> None:
         """Notes a start; what an earlier one reported is void."""

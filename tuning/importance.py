@@ -40,9 +40,9 @@ def importance(trials: list[TrialResult], space: dict[str, Any]) -> Importance |
         return None
     points = np.array([[position(space[name], trial.values[name]) for name in space] for trial in done])
     scores = np.array([trial.score for trial in done])
-    forest = RandomForestRegressor(300, oob_score=True, min_samples_leaf=2, random_state=1, n_jobs=1)
+    forest = RandomForestRegressor(100, oob_score=True, min_samples_leaf=2, random_state=1, n_jobs=1)
     forest.fit(points, scores)
-    suffers = permutation_importance(forest, points, scores, n_repeats=20, random_state=1, n_jobs=1)
+    suffers = permutation_importance(forest, points, scores, n_repeats=10, random_state=1, n_jobs=1)
     found = np.maximum(suffers.importances_mean, 0.0)
     if not found.sum() > 0:
         return None

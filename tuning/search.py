@@ -8,7 +8,6 @@ from typing import Any
 from metasgcl_tf.config import RunConfig, build_config
 from metasgcl_tf.errors import InputError, require, require_known
 from metasgcl_tf.metrics import CUTOFFS
-from metasgcl_tf.models import MODELS
 from metasgcl_tf.run_folder import write_whole
 from metasgcl_tf.tuning.space_checks import checked_space
 
@@ -43,8 +42,6 @@ class Search:
         Raises:
             InputError: something of it is unusable.
         """
-        model = self.config.training.model
-        require(MODELS[model].learns(), "model", "one that is trained", model)
         require_known("tuner", self.tuner, TUNERS)
         if self.objective not in OBJECTIVES and "val_" not in str(self.objective):
             raise InputError(
@@ -110,11 +107,15 @@ def write_search(folder: Path, search: Search, more: dict[str, Any]) -> None:
 
 def check_same(search: Search, before: dict[str, Any], folder: Path) -> None:
     """Raises an `InputError` where a folder holds trials of another search."""
-    found, wanted = Search.from_dict(before).as_dict(), search.as_dict()
-    found, wanted = ({**each, **each["config"]} for each in (found, wanted))
-    for key in found.keys() - {"config"}:
-        if found[key] != wanted.get(key):
+    found, wanted = (_flat(each) for each in (Search.from_dict(before), search))
+    for key, value in found.items():
+        if value != wanted.get(key):
             raise InputError(
-                f"`out` should be another folder: {folder} is a search with `{key}` = {found[key]!r}. "
+                f"`out` should be another folder: {folder} is a search with `{key}` = {value!r}. "
                 f"Received: `{key}` = {wanted.get(key)!r}."
             )
+
+
+def _flat(search: Search) -> dict[str, Any]:
+    found = search.as_dict()
+    return found.pop("config") | {"epochs of a trial": found.pop("epochs")} | found

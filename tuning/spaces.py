@@ -12,7 +12,7 @@ from typing import Any
 import keras_tuner
 
 from metasgcl_tf.config import DataConfig, RunConfig, read_config_file
-from metasgcl_tf.errors import InputError, require_known
+from metasgcl_tf.errors import InputError, require, require_known
 from metasgcl_tf.presets import variant_values
 
 Space = dict[str, Any]
@@ -78,6 +78,7 @@ def build_space(
         InputError: an unknown name, a file that cannot be read, or a range that is none.
     """
     model, settings = config.training.model, config.flat()
+    require(model in SEARCHED, "model", "one that is trained", model)
     if file is not None:
         space = read_config_file(file, "--space")
     elif names is not None:

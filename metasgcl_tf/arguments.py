@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", metavar="RUN", help="a folder that `metasgcl train` wrote")
     add_recommend(commands)
     add_export(commands)
+    add_serve_check(commands)
     add_models(commands)
     return parser
 
@@ -114,6 +115,25 @@ def add_export(commands: Any) -> None:
     export.add_argument(
         "--core-k", type=int, metavar="K", default=100, help="items that core/ answers with (default 100)"
     )
+    export.add_argument(
+        "--format",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="onnx|litert",
+        help="write core/ as core.onnx or core.tflite too",
+    )
+
+
+def add_serve_check(commands: Any) -> None:
+    """`metasgcl serve-check`."""
+    check = commands.add_parser(
+        "serve-check",
+        help="does an exported model answer as the trained one did, and how fast",
+        description="Loads every artefact of an exported version in a clean process, compares its answers "
+        "for 100 users with those of the trained model, and times it for 1 and for 64 users.",
+    )
+    check.add_argument("path", metavar="PATH", help="folder of a version, such as saved_models/shop/1")
 
 
 def add_models(commands: Any) -> None:

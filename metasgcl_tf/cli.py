@@ -139,7 +139,19 @@ def run_export(arguments: argparse.Namespace) -> None:
     from metasgcl_tf.export import export
 
     to = arguments.to or Path("saved_models") / Path(arguments.run).resolve().name
-    print(f"Written: {export(arguments.run, to, core_k=arguments.core_k)}")
+    print(f"Written: {export(arguments.run, to, core_k=arguments.core_k, formats=arguments.format)}")
+
+
+def run_serve_check(arguments: argparse.Namespace) -> int:
+    """Checks an exported model and prints what it found; 1 if answers differ from the trained model's."""
+    from rich.console import Console
+
+    from metasgcl_tf.reports.tables import serve_check_table
+    from metasgcl_tf.serving.check import serve_check
+
+    found = serve_check(arguments.path)
+    Console().print(serve_check_table(found))
+    return 0 if all(each.get("agrees", True) for each in found) else 1
 
 
 def run_models(arguments: argparse.Namespace) -> None:
@@ -163,6 +175,7 @@ COMMANDS = {
     "evaluate": run_evaluate,
     "recommend": run_recommend,
     "export": run_export,
+    "serve-check": run_serve_check,
     "models": run_models,
 }
 
@@ -205,8 +218,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
-        The exit code: 0; 1 if a run of a comparison failed; 2 after bad input or a file that cannot be read
-        or written, with one line on standard error; 130 after Ctrl-C.
+        The exit code: 0; 1 if a run of a comparison failed or an export answers wrongly; 2 after bad input or
+        a file that cannot be read or written, with one line on standard error; 130 after Ctrl-C.
     """
     arguments = build_parser().parse_args(argv)
     try:

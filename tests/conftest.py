@@ -75,6 +75,23 @@ def counted_run(tmp_path_factory):
     (folder / "cycle.csv").write_text("\n".join(["user,item", *rows]) + "\n")
     log, out = str(folder / "cycle.csv"), str(folder / "run")
     forward = ["max_distance=1", "backward_weight=0", "recent_items=1"]
-    model = ["--model", "item_cooccurrence", "--set", *forward]
+    model = ["--model", "item_cooccurrence", "--max-length", "8", "--set", *forward]
     assert cli.main(["train", "--data", log, *model, "--out", out]) == 0
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def exported(trained_run, tmp_path_factory):
+    """The folder of a version of that Meta-SGCL run, in every format."""
+    from metasgcl_tf.export import export
+
+    to = tmp_path_factory.mktemp("saved_models") / "cycle"
+    return export(trained_run, to, core_k=4, formats=["onnx", "litert"])
+
+
+@pytest.fixture(scope="session")
+def counted_version(counted_run, tmp_path_factory):
+    """The folder of a version of that ItemCooccurrence run."""
+    from metasgcl_tf.export import export
+
+    return export(counted_run, tmp_path_factory.mktemp("saved_models") / "counted")

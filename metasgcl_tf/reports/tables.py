@@ -1,5 +1,6 @@
 """Terminal tables: what a run achieved, what it recommends, what can be set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,27 @@ def results_table(report: dict[str, Any]) -> Table:
         f"masked: items the user has seen are no candidates; kept: they are. "
         f"Validation NDCG@10, masked: {valid['ndcg@10']:.4f}"
     )
+    return table
+
+
+def serve_check_table(found: Sequence[dict[str, Any]]) -> Table:
+    """What `serve_check` found, an artefact a row."""
+    table = Table(title="Answers of the export beside those of the trained model, and milliseconds")
+    for name in ("artefact", "answers"):
+        table.add_column(name, no_wrap=True)
+    for name in ("same ids", "difference", "users", "p50", "p95", "p99"):
+        table.add_column(name, justify="right")
+    for each in found:
+        if "skipped" in each:
+            table.add_row(each["artefact"], f"not checked: {each['skipped']}")
+            continue
+        verdict = "agree" if each["agrees"] else "[bold red]differ[/]"
+        first = [each["artefact"], verdict, f"{each['same_ids']} of {each['users']}"]
+        first.append(f"{each['largest_difference']:.0e}")
+        for users, times in each["milliseconds"].items():
+            table.add_row(*first, users, *(f"{ms:.1f}" for ms in times))
+            first = [""] * len(first)
+    table.caption = "difference: the largest of a score. Ids may swap where scores are equal within 1e-5."
     return table
 
 

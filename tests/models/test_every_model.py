@@ -14,7 +14,8 @@ from metasgcl_tf.errors import InputError
 from metasgcl_tf.metrics import ranking_metrics
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.optimizers import RowWiseAdam
-from metasgcl_tf.serving import Loaded, Serving
+from metasgcl_tf.serving import Loaded
+from metasgcl_tf.serving.endpoints import Serving
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,10 +40,12 @@ class Client:
 
 
 def predict_request(model: str, endpoint: str, inputs: dict[str, Any]) -> predict_pb2.PredictRequest:
-    """The message that asks an endpoint of a model."""
+    """The message that asks an endpoint of a model; arrays keep their type, numbers in lists are int64."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = model, endpoint
     for name, value in inputs.items():
-        array = np.asarray(value, DTYPES.get(name))
+        array = value if isinstance(value, np.ndarray) else np.asarray(value, object)
+        if not all(isinstance(each, str | bytes) for each in array.flat):
+            array = np.asarray(value, DTYPES.get(name))
         request.inputs[name].CopyFrom(tf.make_tensor_proto(array, shape=array.shape))
     return request

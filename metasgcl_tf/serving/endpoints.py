@@ -85,9 +85,8 @@ class Serving(tf.Module):
             tf.TensorSpec([], tf.bool, "exclude_seen"),
             tf.TensorSpec([None], self.id_dtype, "allow"),
             tf.TensorSpec([None], self.id_dtype, "deny"),
+            tf.TensorSpec([], tf.int32, "samples"),
         ]
-        if self.draws_of is not None:
-            inputs.append(tf.TensorSpec([], tf.int32, "samples"))
 
         @tf.function(input_signature=inputs)
         def recommend(
@@ -119,15 +118,16 @@ class Serving(tf.Module):
             exclude_seen: leave out the items of the history.
             allow: `[A]` raw ids to choose from; none is all.
             deny: `[D]` raw ids to leave out.
-            samples: of a model with a Gaussian latent, the others have no such input: how many z to draw from
-                the posterior, `mean + sigma * eps` with new eps in every request; 0 takes the mean alone.
+            samples: of a model with a Gaussian latent, how many z to draw from the posterior,
+                `mean + sigma * eps` with new eps in every request; 0, all that others allow, takes the mean.
 
         Returns:
             `item_ids` `[B, k]` and `scores` `[B, k]`, best first; where fewer items were left, the score is
-            -inf and the id the empty text, or the lowest 64-bit number. Of a model with a Gaussian latent
-            also `spreads` `[B, k]`: scores are means over the draws, spreads their standard deviations.
+            -inf and the id the empty text, or the lowest 64-bit number. With samples, scores are means over
+            the draws, and `spreads` `[B, k]` their standard deviations.
         """
         check_range("k", k, 1, self.num_items)
+        check_range("samples", samples, 0, MOST_SAMPLES if self.draws_of else 0)
         item_ids = self.dense(history)
         if self.draws_of is None:
             scores = self.scores_of(item_ids)
@@ -141,14 +141,13 @@ class Serving(tf.Module):
         chosen = without_items(chosen, tf.where(exclude_seen, item_ids, 0))
         best_scores, best = tf.math.top_k(chosen, k)
         found = tf.math.is_finite(best_scores)
-        answer = {"item_ids": self.raw(best, found), "scores": best_scores}
+        spreads = tf.zeros_like(best_scores)
         if self.draws_of is not None:
-            answer["spreads"] = self.spreads(draws, best, tf.logical_and(found, known(item_ids)))
-        return answer
+            spreads = self.spreads(draws, best, tf.logical_and(found, known(item_ids)))
+        return {"item_ids": self.raw(best, found), "scores": best_scores, "spreads": spreads}
 
     def draws(self, item_ids: Tensor, samples: Tensor) -> Tensor:
         """`[S, B, D]` user vectors of that many draws; of 0, the one without noise."""
-        check_range("samples", samples, 0, MOST_SAMPLES)
         drawn = tf.cond(
             samples > 0,
             lambda: self.draws_of({"item_ids": item_ids}, samples),

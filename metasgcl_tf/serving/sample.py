@@ -11,7 +11,7 @@ from metasgcl_tf.serving.check import SAMPLE
 USERS, K = 100, 10
 
 
-def write_sample(run: Run, folder: Path, core_k: int) -> None:
+def write_sample(run: Run, folder: Path, core_k: int, num_users: int = USERS) -> None:
     """Writes `sample.parquet`: users of the log, the whole history each, and the best items after it.
 
     Columns: `history` and `item_ids` (lists of raw ids), `dense_history` (padded to L) and `dense_item_ids`
@@ -21,9 +21,10 @@ def write_sample(run: Run, folder: Path, core_k: int) -> None:
         run: a finished run.
         folder: of the version.
         core_k: how many items `core/` answers with; no more are compared.
+        num_users: how many, spread over the log.
     """
     log, model = run.log, run.model
-    users = np.unique(np.linspace(0, log.num_users - 1, USERS).astype(int))
+    users = np.unique(np.linspace(0, log.num_users - 1, num_users).astype(int))
     histories = [log.history(user) for user in users]
     dense = np.zeros((len(users), model.max_length), np.int32)
     for row, history in zip(dense, histories, strict=True):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from metasgcl_tf.errors import InputError
 from metasgcl_tf.run_folder import load_run
 from metasgcl_tf.serving import Loaded
 
 HISTORY = [["i3", "i4", "i5"], ["", "", "nowhere"]]
+DRAWS = 400
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +29,16 @@ def test_off_there_is_no_noise(endpoints):
 
 
 def test_scores_are_means_over_the_draws_and_spreads_their_deviations(run, endpoints):
-    answer = endpoints.ask(history=HISTORY, k=9, samples=1000)
+    answer = endpoints.ask(history=HISTORY, k=9, samples=DRAWS)
     dense = np.array([run.log.item_indices(HISTORY[0])])
-    vectors = np.asarray(run.model.drawn_vectors({"item_ids": dense}, 1000))[:, 0]
+    vectors = np.asarray(tf.function(run.model.drawn_vectors)({"item_ids": dense}, DRAWS))[:, 0]
     draws = vectors @ np.asarray(run.model.item_vectors()).T
     items = run.log.item_indices(answer["item_ids"][0].astype(str))
     deviations = draws.std(axis=0)[items]
     assert (deviations > 0.01).all()
-    np.testing.assert_allclose(answer["spreads"][0], deviations, rtol=0.15)
+    np.testing.assert_allclose(answer["spreads"][0], deviations, rtol=0.3)
     error = np.abs(answer["scores"][0] - draws.mean(axis=0)[items])
-    assert (error < 6 * deviations / np.sqrt(1000) * np.sqrt(2)).all()
+    assert (error < 6 * deviations / np.sqrt(DRAWS) * np.sqrt(2)).all()
     assert (np.diff(answer["scores"]) <= 0).all()
     assert not answer["spreads"][1].any()  # popularity has none
 
@@ -67,6 +67,8 @@ def test_an_impossible_number_of_samples_is_named(endpoints, samples):
         endpoints.ask(history=HISTORY, samples=samples)
 
 
-def test_a_model_without_a_posterior_has_no_such_input(counted_version):
-    with pytest.raises(InputError, match="`inputs` should be one of allow, deny, exclude_seen, history, k;"):
-        Loaded(counted_version).ask(history=[[1]], samples=1)
+def test_a_model_without_a_posterior_draws_nothing(counted_version):
+    model = Loaded(counted_version)
+    assert not model.ask(history=[[1]], k=3)["spreads"].any()
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`samples` should be between 0 and 0"):
+        model.ask(history=[[1]], samples=1)

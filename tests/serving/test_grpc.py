@@ -1,9 +1,11 @@
 """TensorFlow Serving's interface: of the real server where it is installed, and of the service here."""
 
 import concurrent.futures
+import re
 import shutil
 import socket
 import subprocess
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -125,3 +127,20 @@ def test_the_warm_up_requests_can_be_answered(exported, endpoints):
         asked.append((request.model_spec.name, request.model_spec.signature_name, len(inputs["history"])))
     names = ("serving_default", "score_items", "embed")
     assert asked == [("cycle", name, users) for users in (1, 64) for name in names]
+
+
+def test_the_documented_clients_run(exported, tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "serving" / "README.md").read_text(
+        encoding="utf-8"
+    )
+    client, service, loaded, _ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "saved_models").mkdir()
+    (tmp_path / "saved_models" / "shop").symlink_to(exported.parent)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    with served(exported, "shop") as address:
+        exec(client.replace("localhost:8500", address), names)
+    exec(service, names)
+    exec(loaded, names)
+    assert names["answer"]["item_ids"].shape == (1, 5)
+    assert len(re.findall(r"i\d+", capsys.readouterr().out)) == 13

@@ -82,8 +82,9 @@ def add_recommend(commands: Any) -> None:
     recommend = commands.add_parser(
         "recommend",
         help="the best next items, in the log's own ids",
-        description="The best next items for one history, for a user of the log, or for a file of histories. "
-        "Users need not be in the log; items that are not are ignored with a warning.",
+        description="The best next items for one history, for a user of the log, for a file of histories, or "
+        "for many users of the log. Histories need not be of its users; items that are not in it are ignored "
+        "with a warning.",
     )
     add = recommend.add_argument
     add("run", metavar="RUN", help="a folder that `metasgcl train` wrote")
@@ -95,8 +96,14 @@ def add_recommend(commands: Any) -> None:
         metavar="FILE",
         help=".txt with a line `user item item ...` each, or any other format of a log",
     )
+    who.add_argument(
+        "--users",
+        metavar="all|FILE",
+        help="every user of the log, or those of a file with an id a line, to --out; interrupted, the same "
+        "command goes on where it was",
+    )
     add("--k", type=int, metavar="N", help="how many items (default 10, or all where there are fewer)")
-    add("--out", metavar="FILE", help="write a CSV file instead of printing a table")
+    add("--out", metavar="FILE", help="write a CSV or .parquet file instead of printing a table")
     add("--titles", metavar="FILE", help="CSV or TSV with the columns item and title")
     add("--include-seen", action="store_true", help="recommend items of the history too")
 

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import metasgcl_tf
 from metasgcl_tf.comparison_arguments import add_compare, add_hybrid
-from metasgcl_tf.shared_arguments import add_data, add_settings, variants_help
+from metasgcl_tf.shared_arguments import add_columns, add_data, add_settings, variants_help
 
 DESCRIPTION = "Sequential recommendation: train a model on an interaction log, rank what comes next."
 
@@ -21,6 +21,21 @@ Reads a log, trains a model on it and ranks every user's last item among all.
 The last item of a user is for testing, the one before for choosing the
 epoch, the rest for training. The table shows every number twice: with the
 items that a user has seen masked, and kept.
+"""
+
+UPDATE_HELP = """\
+Goes on with the training of a run, on its log and what came after it: new
+interactions, new users, new items. What was learned stays: the tables of
+items and users get rows, and the optimizer goes on where it was.
+
+  metasgcl update runs/shop --data june.csv --out runs/shop-june
+  metasgcl update runs/shop --data june.csv --set learning_rate=0.0005
+
+The columns are those of the run's log. Its interactions come after the
+histories so far and should not be in them already; every new user and item
+counts. The best epoch on validation is kept; if none beats the run as it was,
+that is what is kept. The tables show test items that are old and new apart,
+before and after the training.
 """
 
 MODELS_HELP = """\
@@ -47,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"metasgcl {metasgcl_tf.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_train(commands)
+    add_update(commands)
     add_hybrid(commands)
     add_compare(commands)
     rank_again = "rank the held-out items of a run again"
@@ -74,6 +90,37 @@ def add_train(commands: Any) -> None:
     add_settings(train)
     add("--seed", type=int, metavar="N", help="of weights, shuffling and noise (default 1)")
     add("--out", metavar="RUN", help="folder to write (default runs/DATA-MODEL-seedN)")
+    add("--overwrite", action="store_true", help="replace the run in that folder")
+
+
+def add_update(commands: Any) -> None:
+    """`metasgcl update`."""
+    update = commands.add_parser(
+        "update",
+        help="go on with a run on new interactions, users and items",
+        description=UPDATE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = update.add_argument
+    add("run", metavar="RUN", help="a folder that `metasgcl train` wrote")
+    add(
+        "--data",
+        metavar="FILE",
+        required=True,
+        help="what came after the log of the run, in any format of a log",
+    )
+    add_columns(update)
+    add("--epochs", type=int, metavar="N", help="at most N passes over the training targets (default 5)")
+    add(
+        "--set",
+        nargs="+",
+        action="extend",
+        metavar="KEY=VALUE",
+        default=[],
+        help="patience, batch_size, learning_rate (default: the run's, or a tenth of it if that fell), "
+        "meta_learning_rate or seed",
+    )
+    add("--out", metavar="RUN", help="folder to write (default RUN-updated)")
     add("--overwrite", action="store_true", help="replace the run in that folder")
 
 

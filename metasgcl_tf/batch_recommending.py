@@ -63,8 +63,9 @@ def recommend_users(
     require(out.suffix in (".parquet", ".csv"), "out", "a file that ends in .parquet or .csv", str(out))
     run = load_run(folder, compile=False)
     k = min(10, run.log.num_items) if k is None else k
-    require(1 <= k <= run.log.num_items, "k", f"between 1 and {run.log.num_items}, the number of items", k)
-    rows, files = rows_of(run.log, users), {name: folder / name for name in FILES_THAT_ANSWER}
+    require(1 <= k <= run.log.num_items, "k", f"between 1 and the number of items, {run.log.num_items}", k)
+    rows, named = rows_of(run.log, users), None if titles is None else read_titles(titles)
+    files = {name: folder / name for name in FILES_THAT_ANSWER}
     files |= {} if users == ALL else {"users": Path(users)}
     files |= {} if titles is None else {"titles": Path(titles)}
     check_not_read(out, list(files.values()))
@@ -72,7 +73,6 @@ def recommend_users(
     order |= {"version": metasgcl_tf.__version__, "backend": backend.NAME, "sha256": _digests(files)}
     parts = out.with_name(f"{out.name}.parts")
     _start(parts, json.dumps(order, indent=2))
-    named = None if titles is None else read_titles(titles)
     paths = _write_parts(parts, run, rows, named, order, console or Console(quiet=True))
     warn_of_unanswered(len(rows) - _put_together(paths, out), len(rows))
     shutil.rmtree(parts)

@@ -62,6 +62,20 @@ def run_hybrid(arguments: argparse.Namespace) -> None:
     print_run(mix_run(arguments.run, out, overwrite=arguments.overwrite, console=console), out, console)
 
 
+def run_update(arguments: argparse.Namespace) -> None:
+    """Goes on with a run on new interactions and prints the tables."""
+    from rich.console import Console
+
+    from metasgcl_tf.reports.tables import update_table
+    from metasgcl_tf.updating import update
+
+    out, console = arguments.out or f"{arguments.run.rstrip('/')}-updated", Console()
+    given = parse_settings(arguments.set) | given_options(arguments)
+    report = update(arguments.run, given, out, overwrite=arguments.overwrite, console=console)
+    console.print(update_table(report["update"]))
+    print_run(report, out, console)
+
+
 def run_compare(arguments: argparse.Namespace) -> int:
     """Trains what is missing, prints and writes the leaderboard; 1 if a run failed."""
     from rich.console import Console
@@ -181,6 +195,7 @@ def run_models(arguments: argparse.Namespace) -> None:
 
 COMMANDS = {
     "train": run_train,
+    "update": run_update,
     "hybrid": run_hybrid,
     "compare": run_compare,
     "evaluate": run_evaluate,

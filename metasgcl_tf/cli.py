@@ -62,6 +62,20 @@ def run_hybrid(arguments: argparse.Namespace) -> None:
     print_run(mix_run(arguments.run, out, overwrite=arguments.overwrite, console=console), out, console)
 
 
+def run_update(arguments: argparse.Namespace) -> None:
+    """Goes on with a run on new interactions and prints the tables."""
+    from rich.console import Console
+
+    from metasgcl_tf.reports.tables import update_table
+    from metasgcl_tf.updating import update
+
+    out, console = arguments.out or f"{arguments.run.rstrip('/')}-updated", Console()
+    given = parse_settings(arguments.set) | given_options(arguments)
+    report = update(arguments.run, given, out, overwrite=arguments.overwrite, console=console)
+    console.print(update_table(report["update"]))
+    print_run(report, out, console)
+
+
 def run_compare(arguments: argparse.Namespace) -> int:
     """Trains what is missing, prints and writes the leaderboard; 1 if a run failed."""
     from rich.console import Console
@@ -107,12 +121,15 @@ def run_recommend(arguments: argparse.Namespace) -> None:
     """Prints recommendations, or writes them."""
     from rich.console import Console
 
-    from metasgcl_tf import recommending
+    from metasgcl_tf import recommendation_files, recommending
     from metasgcl_tf.reports.tables import recommendations_table
     from metasgcl_tf.run_folder import load_run
 
+    if arguments.users is not None:
+        run_recommend_users(arguments)
+        return
     run = load_run(arguments.run)
-    titles = recommending.read_titles(arguments.titles) if arguments.titles is not None else None
+    titles = recommendation_files.read_titles(arguments.titles) if arguments.titles is not None else None
     known = None
     if arguments.history is not None:
         histories = {"": [item.strip() for item in arguments.history.split(",") if item.strip()]}
@@ -120,18 +137,38 @@ def run_recommend(arguments: argparse.Namespace) -> None:
         known = [recommending.user_of(run.log, arguments.user)]
         histories = {arguments.user: run.log.raw_items(run.log.history(known[0]))}
     else:
-        histories = recommending.read_histories(arguments.histories)
+        histories = recommendation_files.read_histories(arguments.histories)
     k = min(10, run.log.num_items) if arguments.k is None else arguments.k
     found = recommending.recommend(
         run, histories, k=k, exclude_seen=not arguments.include_seen, user_index=known
     )
     if titles is not None:
-        found = recommending.with_titles(found, titles)
+        found = recommendation_files.with_titles(found, titles)
     if arguments.out is not None:
         inputs = [path for path in (arguments.histories, arguments.titles) if path is not None]
-        recommending.write_recommendations(found, arguments.out, inputs)
+        recommendation_files.write_recommendations(found, arguments.out, inputs)
     else:
         Console().print(recommendations_table(found))
+
+
+def run_recommend_users(arguments: argparse.Namespace) -> None:
+    """Writes recommendations for all or some users of the log."""
+    from rich.console import Console
+
+    from metasgcl_tf.batch_recommending import recommend_users
+
+    if arguments.out is None:
+        raise InputError("`--users` needs `--out`, a .parquet or .csv file. Received: no `--out`.")
+    count = recommend_users(
+        arguments.run,
+        arguments.out,
+        arguments.users,
+        k=arguments.k,
+        exclude_seen=not arguments.include_seen,
+        titles=arguments.titles,
+        console=Console(stderr=True),
+    )
+    print(f"Written: {arguments.out}, {count:,} users")
 
 
 def run_export(arguments: argparse.Namespace) -> None:
@@ -170,6 +207,7 @@ def run_models(arguments: argparse.Namespace) -> None:
 
 COMMANDS = {
     "train": run_train,
+    "update": run_update,
     "hybrid": run_hybrid,
     "compare": run_compare,
     "evaluate": run_evaluate,

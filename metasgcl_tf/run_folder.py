@@ -26,6 +26,7 @@ from metasgcl_tf.models import SequentialRecommender
 
 CONFIG, INTERACTIONS, MODEL = "config.yaml", "interactions.parquet", "model.keras"
 HISTORY, RANKS, METRICS, TENSORBOARD = "history.csv", "ranks.parquet", "metrics.json", "tensorboard"
+FILES_THAT_ANSWER = (MODEL, INTERACTIONS, "users.parquet", "items.parquet")  # what recommendations hang on
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,20 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         help="synthetic (default), ml-1m, toys, clothing, beauty, sports, or a file:"
         " .csv .tsv .parquet .inter .dat .json .txt, also .gz",
     )
+    add_columns(parser)
+    add(
+        "--k-core",
+        type=int,
+        metavar="K",
+        help="drop users and items with fewer than K interactions (default 5)",
+    )
+    add("--manual-dir", metavar="FOLDER", help="where the file of a named data set lies, fetched by hand")
+    add("--preset", metavar="NAME", help="settings for a data set (default: those of the data set named)")
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is where in a table of interactions."""
+    add = parser.add_argument
     add("--user-col", metavar="COLUMN", help="column of the users (default: user_id or another usual name)")
     add("--item-col", metavar="COLUMN", help="column of the items (default: a usual name)")
     add(
@@ -23,14 +37,6 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
     add("--rating-col", metavar="COLUMN", help="column of the ratings (default: a usual name)")
     add("--min-rating", type=float, metavar="X", help="keep interactions rated X or more (default: all)")
-    add(
-        "--k-core",
-        type=int,
-        metavar="K",
-        help="drop users and items with fewer than K interactions (default 5)",
-    )
-    add("--manual-dir", metavar="FOLDER", help="where the file of a named data set lies, fetched by hand")
-    add("--preset", metavar="NAME", help="settings for a data set (default: those of the data set named)")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """The main path: from an interaction log to a trained model, its numbers and a run folder."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +56,7 @@ def train(
     console.print(split.describe(), highlight=False, soft_wrap=True)
 
     keras.utils.set_random_seed(config.training.seed)
-    with computing_in("mixed_bfloat16" if config.training.mixed_precision else "float32"):
+    with computing_in(config):
         model = MODELS[config.training.model](log.num_items, **config.model_options)
     model.adapt(split)
     if config.training.hybrid:
@@ -66,14 +67,7 @@ def train(
             f"Received: {split.describe()}."
         )
     run_folder.start(run, config, log)
-    if model.learns():
-        fit(model, split, config, run, console)
-        model = keras.models.load_model(run / run_folder.MODEL, compile=not config.training.hybrid)
-        write_projector(run / run_folder.TENSORBOARD, model, log)
-    else:
-        model.compile()
-        model.save(run / run_folder.MODEL)
-    more = {}
+    model, more = best_of_training(model, split, config, run, console), {}
     if config.training.hybrid:
         model, more["hybrid"] = mix(model, split, config, console)
         model.save(run / run_folder.MODEL)
@@ -82,10 +76,10 @@ def train(
 
 
 @contextlib.contextmanager
-def computing_in(dtype_policy: str) -> Iterator[None]:
-    """Layers made within compute by this policy."""
+def computing_in(config: RunConfig) -> Iterator[None]:
+    """Layers made within compute as precisely as the configuration says."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(dtype_policy)
+    keras.config.set_dtype_policy("mixed_bfloat16" if config.training.mixed_precision else "float32")
     try:
         yield
     finally:
@@ -121,14 +115,54 @@ def build_optimizer(config: RunConfig, steps_per_epoch: int) -> keras.optimizers
     return PairOptimizer(main, adam(training.meta_learning_rate))
 
 
-def fit(model: SequentialRecommender, split: Split, config: RunConfig, run: Path, console: Console) -> None:
-    """Fits until `patience` epochs brought no better validation NDCG@10; keeps the best in `model.keras`."""
+def best_of_training(
+    model: SequentialRecommender,
+    split: Split,
+    config: RunConfig,
+    run: Path,
+    console: Console,
+    start: float = -math.inf,
+) -> SequentialRecommender:
+    """The model of the best epoch, or as it is where there is nothing to fit; it is in `model.keras` too.
+
+    Arguments as of `fit`.
+    """
+    if not model.learns():
+        model.compile()
+        model.save(run / run_folder.MODEL)
+        return model
+    fit(model, split, config, run, console, start)
+    best = keras.models.load_model(run / run_folder.MODEL, compile=not config.training.hybrid)
+    write_projector(run / run_folder.TENSORBOARD, best, split.log)
+    return best
+
+
+def fit(
+    model: SequentialRecommender,
+    split: Split,
+    config: RunConfig,
+    run: Path,
+    console: Console,
+    start: float = -math.inf,
+) -> None:
+    """Fits until `patience` epochs brought no better validation NDCG@10; keeps the best in `model.keras`.
+
+    Args:
+        model: adapted; one that is compiled already goes on with its optimizer.
+        split: the log and its parts.
+        config: how to train.
+        run: the run folder.
+        console: where progress goes.
+        start: the validation NDCG@10 that the first epoch to be kept must exceed.
+    """
     training = config.training
     recipe = pipelines.every_prefix if training.every_prefix else model.training_recipe
     batches = recipe(split, max_length=model.max_length, batch_size=training.batch_size, seed=training.seed)
-    model.compile(build_optimizer(config, int(batches.cardinality())))
+    if not model.compiled:
+        model.compile(build_optimizer(config, int(batches.cardinality())))
     best = {"monitor": "val_ndcg@10", "mode": "max"}
-    with EpochLines(console) as lines:
+    checkpoint = {"save_best_only": True, "initial_value_threshold": start}
+    with EpochLines(console, start) as lines:
         model.fit(
             batches,
             epochs=training.epochs,
@@ -137,8 +171,8 @@ def fit(model: SequentialRecommender, split: Split, config: RunConfig, run: Path
             verbose=0,
             callbacks=[
                 StopOnNonFinite(sorted(model.loss_names, key="loss".__eq__), run / run_folder.MODEL),
-                keras.callbacks.ModelCheckpoint(run / run_folder.MODEL, save_best_only=True, **best),
-                keras.callbacks.EarlyStopping(patience=training.patience, **best),
+                keras.callbacks.ModelCheckpoint(run / run_folder.MODEL, **checkpoint, **best),
+                keras.callbacks.EarlyStopping(patience=training.patience, baseline=start, **best),
                 keras.callbacks.CSVLogger(run / run_folder.HISTORY),
                 keras.callbacks.TensorBoard(run / run_folder.TENSORBOARD, write_graph=False),
                 WarnOnPosteriorCollapse(),

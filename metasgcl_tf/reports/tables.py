@@ -71,6 +71,34 @@ def serve_check_table(found: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
+def update_table(update: dict[str, Any]) -> Table:
+    """The test numbers of old and of new items apart, before and after an update, as in `metrics.json`."""
+    table = Table(title="Test by whether the item to find is a new one")
+    for name in ("target", "users", "update", "seen"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "users" else "left")
+    for name in SHOWN:
+        table.add_column(name.upper(), justify="right")
+    for group, after in update["after"].items():
+        if not after["users"]:
+            table.add_row(group, "0", end_section=True)
+            continue
+        for when in ("before", "after"):
+            for protocol in PROTOCOLS:
+                first, style = (when, protocol) == ("before", "masked"), "bold" if when == "after" else None
+                numbers = [f"{update[when][group][protocol][name]:.4f}" for name in SHOWN]
+                named = (group, f"{after['users']:,}") if first else ("", "")
+                last = (when, protocol) == ("after", "kept")
+                table.add_row(
+                    *named,
+                    when if protocol == "masked" else "",
+                    protocol,
+                    *numbers,
+                    style=style,
+                    end_section=last,
+                )
+    return table
+
+
 def recommendations_table(found: pl.DataFrame) -> Table:
     """Recommendations, one row each; a column for the users only if there are several."""
     if found["user"].n_unique() < 2:

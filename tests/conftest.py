@@ -1,5 +1,6 @@
 """Fixtures for the whole test suite."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,6 +12,16 @@ from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.splitting import leave_one_out
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_finish():
+    """Has Python look for garbage less often.
+
+    What TensorFlow makes while it traces a model would have it looked for again and again, each time among all
+    that was imported.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_finish():
-    """Has Python look for garbage less often.
-
-    What TensorFlow makes while it traces a model would have it looked for again and again, each time among all
-    that was imported.
-    """
+    """Has Python look for garbage less often, and not among what was imported: tracing a model makes much."""
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
 

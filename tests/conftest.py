@@ -1,5 +1,6 @@
 """Fixtures for the whole test suite."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.splitting import leave_one_out
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_finish():
+    """Has Python look for garbage less often, and not among what was imported: tracing a model makes much."""
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,8 @@ PACKAGES = {
 
 # TFDS imports importlib_resources without declaring it.
 TFDS = ["tensorflow-datasets>=4.9.10", "importlib_resources"]
-TUNING = ["keras-tuner[bayesian]>=1.4.8"]
+# Searches override some of what KerasTuner keeps to itself, so its next minor version may differ.
+TUNING = ["keras-tuner[bayesian]>=1.4.8,<1.5", "plotly>=6"]
 JAX = ["jax>=0.5"]
 PLOTS = ["matplotlib"]
 SERVING = ["tensorflow-serving-api>=2.21"]
@@ -42,6 +43,7 @@ setup(
     package_data={
         "metasgcl_tf": ["py.typed"],
         "metasgcl_tf.reports": ["paper/*"],
+        "metasgcl_tf.tuning": ["report.html"],
         "metasgcl_tf.datasets.amazon_reviews_2014": ["*.txt", "*.tsv", "*.bib", "*.md"],
     },
     install_requires=[

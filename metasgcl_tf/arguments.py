@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 import metasgcl_tf
 from metasgcl_tf.comparison_arguments import add_compare, add_hybrid
 from metasgcl_tf.shared_arguments import add_columns, add_data, add_settings, variants_help
+from metasgcl_tf.tuning_arguments import add_tune
 
 DESCRIPTION = "Sequential recommendation: train a model on an interaction log, rank what comes next."
 
@@ -65,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_update(commands)
     add_hybrid(commands)
     add_compare(commands)
+    add_tune(commands)
     rank_again = "rank the held-out items of a run again"
     evaluate = commands.add_parser("evaluate", help=rank_again, description=f"{rank_again.capitalize()}.")
     evaluate.add_argument("run", metavar="RUN", help="a folder that `metasgcl train` wrote")

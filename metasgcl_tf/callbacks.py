@@ -25,10 +25,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     Args:
         terms: names in the training logs, in the order they are blamed: parts before their sum.
-        checkpoint: the file of the best epoch so far, for the message.
+        checkpoint: the file of the best epoch so far, for the message; None where none is kept.
     """
 
-    def __init__(self, terms: Sequence[str], checkpoint: Path) -> None:
+    def __init__(self, terms: Sequence[str], checkpoint: Path | None) -> None:
         super().__init__()
         self.terms, self.checkpoint = terms, checkpoint
         self.steps = 0
@@ -52,12 +52,14 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     def stop(self, what: str) -> NoReturn:
         """Raises the error, which says what is left of the run."""
-        kept = "No epoch was finished before, so there is no model."
-        if self.checkpoint.is_file():
-            kept = f"{self.checkpoint} keeps the best epoch before."
+        kept = ""
+        if self.checkpoint is not None:
+            kept = " No epoch was finished before, so there is no model."
+            if self.checkpoint.is_file():
+                kept = f" {self.checkpoint} keeps the best epoch before."
         rate = float(self.model.optimizer.learning_rate)
         raise NonFiniteLossError(
-            f"{what} at training step {self.steps}. {kept} A learning_rate below {rate:g} may help."
+            f"{what} at training step {self.steps}.{kept} A learning_rate below {rate:g} may help."
         )
 
 

@@ -1,6 +1,7 @@
 """The command line, `metasgcl COMMAND`: parses and calls, nothing else."""
 
 import argparse
+import importlib.util
 import os
 import sys
 import warnings
@@ -97,6 +98,21 @@ def run_compare(arguments: argparse.Namespace) -> int:
         say("warning", 'No plot was drawn: it needs matplotlib, pip install "metasgcl-tf[plots]".')
     console.print(f"Written: {', '.join(map(str, written))}", highlight=False, markup=False, soft_wrap=True)
     return 1 if board["failures"] else 0
+
+
+def run_tune(arguments: argparse.Namespace) -> None:
+    """Searches for settings, trains the best and draws what was found."""
+    if any(importlib.util.find_spec(name) is None for name in ("keras_tuner", "sklearn", "plotly")):
+        raise InputError('`metasgcl tune` needs more packages: pip install "metasgcl-tf[tuning]".')
+    from rich.console import Console
+
+    from metasgcl_tf.config import read_config_file
+    from metasgcl_tf.tuning import command
+
+    given = given_options(arguments)
+    given.pop("epochs", None)  # those of a trial
+    from_file = read_config_file(arguments.config) if arguments.config is not None else {}
+    command.run([from_file, parse_settings(arguments.set), given], arguments, Console())
 
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
@@ -210,6 +226,7 @@ COMMANDS = {
     "update": run_update,
     "hybrid": run_hybrid,
     "compare": run_compare,
+    "tune": run_tune,
     "evaluate": run_evaluate,
     "recommend": run_recommend,
     "export": run_export,

@@ -99,8 +99,12 @@ def model_parameters(model: str) -> dict[str, inspect.Parameter]:
     return {n: p for n, p in found.items() if p.kind in named and n not in decided}
 
 
-def read_config_file(path: str | Path) -> dict[str, Any]:
+def read_config_file(path: str | Path, option: str = "--config") -> dict[str, Any]:
     """Reads a YAML (or JSON) mapping of configuration keys.
+
+    Args:
+        path: the file.
+        option: what the file was given as, for the message.
 
     Raises:
         InputError: no such file, not YAML, or not a mapping.
@@ -109,14 +113,14 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
-            f"`--config` should be a readable file. Received: {path} ({error.strerror})."
+            f"`{option}` should be a readable file. Received: {path} ({error.strerror})."
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"`--config` should be a YAML file. Received: {path} ({reason}).") from None
+        raise InputError(f"`{option}` should be a YAML file. Received: {path} ({reason}).") from None
     if not isinstance(values, dict):
         kind = "nothing" if values is None else f"a {type(values).__name__}"
-        raise InputError(f"`--config` should map keys to values. Received: {kind} in {path}.")
+        raise InputError(f"`{option}` should map keys to values. Received: {kind} in {path}.")
     return {str(key): value for key, value in values.items()}
 
 

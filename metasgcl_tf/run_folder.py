@@ -82,9 +82,14 @@ def write_ranks(run: Path, ranks: pl.DataFrame) -> None:
 
 def write_metrics(run: Path, report: dict[str, Any]) -> None:
     """Writes the report of a run, whole or not at all: a run with a report is finished."""
-    unfinished = run / f"{METRICS}.part"
-    unfinished.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(run / METRICS)
+    write_whole(run / METRICS, json.dumps(report, indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file whole or not at all, whenever the process is killed."""
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
 
 
 def read_metrics(run: str | Path) -> dict[str, Any]:

@@ -39,8 +39,10 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     add("--min-rating", type=float, metavar="X", help="keep interactions rated X or more (default: all)")
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """The options that change any setting."""
+def add_settings(
+    parser: argparse.ArgumentParser, epochs: str = "at most N passes over the training targets"
+) -> None:
+    """The options that change any setting; `epochs` is the help of --epochs."""
     add = parser.add_argument
     add(
         "--set",
@@ -51,7 +53,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         help="any setting that `metasgcl models MODEL` names, over preset and file; may be repeated",
     )
     add("--max-length", type=int, metavar="N", help="newest items of a history that the model looks at")
-    add("--epochs", type=int, metavar="N", help="at most N passes over the training targets")
+    add("--epochs", type=int, metavar="N", help=epochs)
 
 
 def variants_help() -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -55,17 +55,11 @@ def train(
     split = leave_one_out(log)
     console.print(split.describe(), highlight=False, soft_wrap=True)
 
-    keras.utils.set_random_seed(config.training.seed)
-    with computing_in(config):
-        model = MODELS[config.training.model](log.num_items, **config.model_options)
-    model.adapt(split)
+    model = build_model(config, split)
     if config.training.hybrid:
         require(model.learns(), "model", "one that is trained, for a hybrid", config.training.model)
-    if model.learns() and not len(split.training_pairs(1)[0]):
-        raise InputError(
-            "The log needs a user with at least 4 interactions: two to train on besides the two held out. "
-            f"Received: {split.describe()}."
-        )
+    if model.learns():
+        check_trainable(split)
     run_folder.start(run, config, log)
     model, more = best_of_training(model, split, config, run, console), {}
     if config.training.hybrid:
@@ -73,6 +67,24 @@ def train(
         model.save(run / run_folder.MODEL)
     seconds = time.perf_counter() - started
     return write_report(run, model, split, config, provenance, seconds, **more)
+
+
+def build_model(config: RunConfig, split: Split) -> SequentialRecommender:
+    """A new model that knows the training part; its weights are those of the seed."""
+    keras.utils.set_random_seed(config.training.seed)
+    with computing_in(config):
+        model = MODELS[config.training.model](split.log.num_items, **config.model_options)
+    model.adapt(split)
+    return model
+
+
+def check_trainable(split: Split) -> None:
+    """Raises an `InputError` unless there is something to train on."""
+    if not len(split.training_pairs(1)[0]):
+        raise InputError(
+            "The log needs a user with at least 4 interactions: two to train on besides the two held out. "
+            f"Received: {split.describe()}."
+        )
 
 
 @contextlib.contextmanager
@@ -125,13 +137,26 @@ def best_of_training(
 ) -> SequentialRecommender:
     """The model of the best epoch, or as it is where there is nothing to fit; it is in `model.keras` too.
 
-    Arguments as of `fit`.
+    Args:
+        model: adapted.
+        split: the log and its parts.
+        config: how to train.
+        run: the run folder, which also gets the history.
+        console: where progress goes.
+        start: see `fit`.
     """
     if not model.learns():
         model.compile()
         model.save(run / run_folder.MODEL)
         return model
-    fit(model, split, config, run, console, start)
+    with EpochLines(console, start) as lines:
+        noted = [
+            keras.callbacks.CSVLogger(run / run_folder.HISTORY),
+            keras.callbacks.TensorBoard(run / run_folder.TENSORBOARD, write_graph=False),
+            WarnOnPosteriorCollapse(),
+            lines,
+        ]
+        fit(model, split, config, noted, checkpoint=run / run_folder.MODEL, start=start)
     best = keras.models.load_model(run / run_folder.MODEL, compile=not config.training.hybrid)
     write_projector(run / run_folder.TENSORBOARD, best, split.log)
     return best
@@ -141,44 +166,51 @@ def fit(
     model: SequentialRecommender,
     split: Split,
     config: RunConfig,
-    run: Path,
-    console: Console,
+    callbacks: Sequence[keras.callbacks.Callback],
+    *,
+    checkpoint: Path | None = None,
+    first_epoch: int = 0,
+    epochs: int | None = None,
     start: float = -math.inf,
-) -> None:
-    """Fits until `patience` epochs brought no better validation NDCG@10; keeps the best in `model.keras`.
+) -> keras.callbacks.History:
+    """Fits until `patience` epochs brought no better validation NDCG@10.
 
     Args:
-        model: adapted; one that is compiled already goes on with its optimizer.
+        model: one that is compiled goes on with the optimizer it has.
         split: the log and its parts.
         config: how to train.
-        run: the run folder.
-        console: where progress goes.
+        callbacks: what else watches, after the guard against NaN.
+        checkpoint: keeps the best epoch.
+        first_epoch: how many the model has behind it.
+        epochs: stop after this many, those behind it included; by default `config.training.epochs`, over
+            which the learning rates fall in any case.
         start: the validation NDCG@10 that the first epoch to be kept must exceed.
     """
     training = config.training
     recipe = pipelines.every_prefix if training.every_prefix else model.training_recipe
-    batches = recipe(split, max_length=model.max_length, batch_size=training.batch_size, seed=training.seed)
+    shape = {"max_length": model.max_length, "batch_size": training.batch_size}
+    batches = recipe(split, **shape, seed=training.seed, first_epoch=first_epoch)
     if not model.compiled:
         model.compile(build_optimizer(config, int(batches.cardinality())))
     best = {"monitor": "val_ndcg@10", "mode": "max"}
-    checkpoint = {"save_best_only": True, "initial_value_threshold": start}
-    with EpochLines(console, start) as lines:
-        model.fit(
-            batches,
-            epochs=training.epochs,
-            validation_data=pipelines.ranking(split, "valid", max_length=model.max_length),
-            shuffle=False,  # the recipe shuffles, by epoch
-            verbose=0,
-            callbacks=[
-                StopOnNonFinite(sorted(model.loss_names, key="loss".__eq__), run / run_folder.MODEL),
-                keras.callbacks.ModelCheckpoint(run / run_folder.MODEL, **checkpoint, **best),
-                keras.callbacks.EarlyStopping(patience=training.patience, baseline=start, **best),
-                keras.callbacks.CSVLogger(run / run_folder.HISTORY),
-                keras.callbacks.TensorBoard(run / run_folder.TENSORBOARD, write_graph=False),
-                WarnOnPosteriorCollapse(),
-                lines,
-            ],
-        )
+    kept = []
+    if checkpoint is not None:
+        options = best | {"save_best_only": True, "initial_value_threshold": start}
+        kept.append(keras.callbacks.ModelCheckpoint(checkpoint, **options))
+    return model.fit(
+        batches,
+        initial_epoch=first_epoch,
+        epochs=epochs or training.epochs,
+        validation_data=pipelines.ranking(split, "valid", max_length=model.max_length),
+        shuffle=False,  # the recipe shuffles, by epoch
+        verbose=0,
+        callbacks=[
+            StopOnNonFinite(sorted(model.loss_names, key="loss".__eq__), checkpoint),
+            *kept,
+            keras.callbacks.EarlyStopping(patience=training.patience, baseline=start, **best),
+            *callbacks,
+        ],
+    )
 
 
 def write_projector(folder: Path, model: SequentialRecommender, log: InteractionLog) -> None:

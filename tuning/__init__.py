@@ -1,1 +1,1 @@
-"""Where KerasTuner searches over alpha, beta, tau and d will live, the only importer of keras_tuner."""
+"""Searches over the settings of a model with KerasTuner, whose only importer this package is."""

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import metasgcl_tf
 from metasgcl_tf.comparison_arguments import add_compare, add_hybrid
-from metasgcl_tf.shared_arguments import add_columns, add_data, add_settings, variants_help
+from metasgcl_tf.shared_arguments import add_columns, add_data, add_set, add_settings, variants_help
 from metasgcl_tf.tuning_arguments import add_tune
 
 DESCRIPTION = "Sequential recommendation: train a model on an interaction log, rank what comes next."
@@ -114,14 +114,10 @@ def add_update(commands: Any) -> None:
     )
     add_columns(update)
     add("--epochs", type=int, metavar="N", help="at most N passes over the training targets (default 5)")
-    add(
-        "--set",
-        nargs="+",
-        action="extend",
-        metavar="KEY=VALUE",
-        default=[],
-        help="patience, batch_size, learning_rate (default: the run's, or a tenth of it if that fell), "
-        "meta_learning_rate or seed",
+    add_set(
+        update,
+        "patience, batch_size, learning_rate, meta_learning_rate (default: the run's first ones; they do not "
+        "fall) or seed",
     )
     add("--out", metavar="RUN", help="folder to write (default RUN-updated)")
     add("--overwrite", action="store_true", help="replace the run in that folder")
@@ -131,6 +127,8 @@ def add_recommend(commands: Any) -> None:
     """`metasgcl recommend`."""
     recommend = commands.add_parser(
         "recommend",
+        usage="%(prog)s RUN (--history | --user | --histories | --users) ...\n"
+        "       [--k N] [--out FILE] [--titles FILE] [--include-seen]",
         help="the best next items, in the log's own ids",
         description="The best next items for one history, for a user of the log, for a file of histories, or "
         "for many users of the log. Histories need not be of its users; items that are not in it are ignored "

@@ -72,7 +72,7 @@ def run_update(arguments: argparse.Namespace) -> None:
 
     out, console = arguments.out or f"{arguments.run.rstrip('/')}-updated", Console()
     given = parse_settings(arguments.set) | given_options(arguments)
-    report = update(arguments.run, given, out, overwrite=arguments.overwrite, console=console)
+    report = update(arguments.run, arguments.data, out, given, overwrite=arguments.overwrite, console=console)
     console.print(update_table(report["update"]))
     print_run(report, out, console)
 

@@ -44,16 +44,15 @@ def add_settings(
 ) -> None:
     """The options that change any setting; `epochs` is the help of --epochs."""
     add = parser.add_argument
-    add(
-        "--set",
-        nargs="+",
-        action="extend",
-        metavar="KEY=VALUE",
-        default=[],
-        help="any setting that `metasgcl models MODEL` names, over preset and file; may be repeated",
-    )
+    add_set(parser, "any setting that `metasgcl models MODEL` names, over preset and file; may be repeated")
     add("--max-length", type=int, metavar="N", help="newest items of a history that the model looks at")
     add("--epochs", type=int, metavar="N", help=epochs)
+
+
+def add_set(parser: argparse.ArgumentParser, settings: str) -> None:
+    """`--set`, for the settings that the help names."""
+    more = {"nargs": "+", "action": "extend", "default": []}
+    parser.add_argument("--set", metavar="KEY=VALUE", help=settings, **more)
 
 
 def variants_help() -> str:

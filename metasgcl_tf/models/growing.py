@@ -13,7 +13,8 @@ WINDOW = 2
 def grown(model: SequentialRecommender, split: Split) -> SequentialRecommender:
     """A model over a log whose first items and users are those that another model knows.
 
-    What was learned stays: known users get the scores of known items that they got before. A new item starts
+    What was learned stays: known users get the scores of known items that they got before. (Not so BPR-MF's
+    strangers, whose vectors come from their history and all items.) A new item starts
     from the mean of the known items near it, see `start_rows`; a new user from the mean of all users, as
     which everybody unknown is scored. What `adapt` takes from the log is taken anew.
 

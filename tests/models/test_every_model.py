@@ -13,7 +13,8 @@ from metasgcl_tf.data import pipelines
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.metrics import ranking_metrics
 from metasgcl_tf.models import MODELS
-from metasgcl_tf.optimizers import RowWiseAdam
+from metasgcl_tf.models.growing import grown
+from metasgcl_tf.optimizers import RowWiseAdam, carry_over
 from metasgcl_tf.serving import Loaded
 from metasgcl_tf.serving.endpoints import Serving
 
@@ -207,6 +208,57 @@ def test_an_exported_model_gives_the_same_answers(trained, histories, tmp_path):
     items, scores = map(keras.ops.convert_to_numpy, trained.recommend(histories, K))
     np.testing.assert_array_equal(answer["item_ids"], items + 100)
     np.testing.assert_allclose(answer["scores"], scores, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def grown_split(cyclic, make_split):
+    """The cyclic log and another user, who in training meets the new item 13, and only later 14."""
+    histories = [cyclic.log.history(user).tolist() for user in range(cyclic.log.num_users)]
+    return make_split([*histories, [11, 12, 13, 1, 14, 2]])
+
+
+def test_growing_changes_no_score_of_a_known_item(name, trained, grown_split, histories):
+    larger = grown(trained, grown_split)
+    scores = scores_of(larger, histories, user_index=np.arange(6))
+    assert scores.shape == (6, NUM_ITEMS + 3) and np.isfinite(scores[:, 1:]).all()
+    if trained.learns():
+        before = scores_of(trained, histories, user_index=np.arange(6))
+        np.testing.assert_allclose(scores[:, : NUM_ITEMS + 1], before, rtol=1e-6)
+        return
+    counted = build(name, num_items=NUM_ITEMS + 2)
+    counted.adapt(grown_split)
+    np.testing.assert_array_equal(scores, scores_of(counted, histories))
+
+
+def test_growing_starts_new_rows_from_their_neighbours_and_carries_the_moments(name, trained, grown_split):
+    if not trained.learns():
+        pytest.skip("this model only counts")
+    larger = grown(trained, grown_split)
+    larger.compile(keras.optimizers.Adam(0.5))
+    carry_over(trained.optimizer, larger.optimizer)
+    tables = 0
+    for variable, known in zip(larger.variables, trained.variables, strict=True):
+        rows, old = variable.numpy(), known.numpy()
+        if variable.name == "item_table":
+            tables += 1
+            near, everything = old[[11, 12, 1]].mean(axis=0), old[1:].mean(axis=0)
+            np.testing.assert_allclose(rows[NUM_ITEMS + 1 :], [near, everything], rtol=1e-5, atol=1e-7)
+            rows = rows[: NUM_ITEMS + 1]
+        elif variable.name == "user_table":
+            np.testing.assert_allclose(rows[-1], old[1:].mean(axis=0), rtol=1e-5, atol=1e-7)
+            rows = rows[:-1]
+        np.testing.assert_array_equal(rows, old)
+    assert tables
+    for variable, known in zip(larger.optimizer.variables, trained.optimizer.variables, strict=True):
+        state, old = variable.numpy(), known.numpy()
+        if variable.name == "learning_rate":
+            assert state in (0.0, 0.5)  # 0 is that of a pair, which has two others
+            continue
+        if state.shape != old.shape:
+            assert not state[len(old) :].any()
+            state = state[: len(old)]
+        np.testing.assert_array_equal(state, old)
+        assert old.any() or "pair" in variable.path
 
 
 def test_more_padding_never_changes_a_score(trained, histories):

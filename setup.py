@@ -14,6 +14,7 @@ PACKAGES = {
     "metasgcl_tf.layers": "metasgcl_tf/layers",
     "metasgcl_tf.models": "metasgcl_tf/models",
     "metasgcl_tf.reports": "metasgcl_tf/reports",
+    "metasgcl_tf.serving": "metasgcl_tf/serving",
     "metasgcl_tf.datasets": "datasets",
     "metasgcl_tf.datasets.amazon_reviews_2014": "datasets/amazon_reviews_2014",
     "metasgcl_tf.tuning": "tuning",
@@ -25,6 +26,9 @@ TFDS = ["tensorflow-datasets>=4.9.10", "importlib_resources"]
 TUNING = ["keras-tuner[bayesian]>=1.4.8,<1.5", "plotly>=6"]
 JAX = ["jax>=0.5"]
 PLOTS = ["matplotlib"]
+SERVING = ["tensorflow-serving-api>=2.21"]
+ONNX = ["tf2onnx>=1.17", "onnxruntime"]
+LITERT = ["ai-edge-litert"]
 
 setup(
     name="metasgcl-tf",
@@ -56,11 +60,17 @@ setup(
         "tuning": TUNING,
         "jax": JAX,
         "plots": PLOTS,
+        "serving": SERVING,
+        "onnx": ONNX,
+        "litert": LITERT,
         "dev": [
             *TFDS,
             *TUNING,
             *JAX,
             *PLOTS,
+            *SERVING,
+            *ONNX,
+            *LITERT,
             "pytest",
             "pytest-xdist",
             "ruff",

@@ -1,9 +1,10 @@
-"""Rewrites the tables of README.md from `benchmarks/results/`: `python -m benchmarks.readme`."""
+"""Rewrites the tables of README.md and docs/ from `benchmarks/results/`: `python -m benchmarks.readme`."""
 
 import json
 import re
 from pathlib import Path
 
+from benchmarks.serving import report as serving
 from benchmarks.speed import report
 from metasgcl_tf.names import data_name
 from metasgcl_tf.reports.leaderboard_files import number
@@ -96,14 +97,29 @@ def check_clean(path: Path, commit: str | None) -> None:
         raise SystemExit(f"{path}: a reported run needs a clean checkout. Received: {commit}.")
 
 
-def updated(readme: str) -> str:
-    """The README with its generated blocks made anew."""
-    for name, text in (("results", results_block()), ("speed", speed_block())):
-        block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        readme = block.sub(lambda found, text=text: found[1] + text + found[2], readme)
-    return readme
+def serving_block() -> str:
+    """What exported models answer, how fast, and which machine said so."""
+    path = RESULTS / "serving" / "serving.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    check_clean(path, found["commit"])
+    return serving.serving_block(found)
+
+
+PAGES = {  # page -> the blocks in it
+    ROOT / "README.md": {"results": results_block, "speed": speed_block},
+    ROOT / "docs" / "serving" / "README.md": {"serving": serving_block},
+}
+
+
+def updated(page: Path) -> str:
+    """A page with its generated blocks made anew."""
+    text = page.read_text(encoding="utf-8")
+    for name, make in PAGES[page].items():
+        block, made = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL), make()
+        text = block.sub(lambda found, made=made: found[1] + made + found[2], text)
+    return text
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(updated(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(updated(page), encoding="utf-8")

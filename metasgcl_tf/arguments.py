@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import metasgcl_tf
 from metasgcl_tf.comparison_arguments import add_compare, add_hybrid
-from metasgcl_tf.shared_arguments import add_data, add_settings, variants_help
+from metasgcl_tf.shared_arguments import add_columns, add_data, add_set, add_settings, variants_help
 from metasgcl_tf.tuning_arguments import add_tune
 
 DESCRIPTION = "Sequential recommendation: train a model on an interaction log, rank what comes next."
@@ -22,6 +22,21 @@ Reads a log, trains a model on it and ranks every user's last item among all.
 The last item of a user is for testing, the one before for choosing the
 epoch, the rest for training. The table shows every number twice: with the
 items that a user has seen masked, and kept.
+"""
+
+UPDATE_HELP = """\
+Goes on with the training of a run, on its log and what came after it: new
+interactions, new users, new items. What was learned stays: the tables of
+items and users get rows, and the optimizer goes on where it was.
+
+  metasgcl update runs/shop --data june.csv --out runs/shop-june
+  metasgcl update runs/shop --data june.csv --set learning_rate=0.0005
+
+The columns are those of the run's log. Its interactions come after the
+histories so far and should not be in them already; every new user and item
+counts. The best epoch on validation is kept; if none beats the run as it was,
+that is what is kept. The tables show test items that are old and new apart,
+before and after the training.
 """
 
 MODELS_HELP = """\
@@ -48,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"metasgcl {metasgcl_tf.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_train(commands)
+    add_update(commands)
     add_hybrid(commands)
     add_compare(commands)
     add_tune(commands)
@@ -56,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", metavar="RUN", help="a folder that `metasgcl train` wrote")
     add_recommend(commands)
     add_export(commands)
+    add_serve_check(commands)
     add_models(commands)
     return parser
 
@@ -79,13 +96,43 @@ def add_train(commands: Any) -> None:
     add("--overwrite", action="store_true", help="replace the run in that folder")
 
 
+def add_update(commands: Any) -> None:
+    """`metasgcl update`."""
+    update = commands.add_parser(
+        "update",
+        help="go on with a run on new interactions, users and items",
+        description=UPDATE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = update.add_argument
+    add("run", metavar="RUN", help="a folder that `metasgcl train` wrote")
+    add(
+        "--data",
+        metavar="FILE",
+        required=True,
+        help="what came after the log of the run, in any format of a log",
+    )
+    add_columns(update)
+    add("--epochs", type=int, metavar="N", help="at most N passes over the training targets (default 5)")
+    add_set(
+        update,
+        "patience, batch_size, learning_rate, meta_learning_rate (default: the run's first ones; they do not "
+        "fall) or seed",
+    )
+    add("--out", metavar="RUN", help="folder to write (default RUN-updated)")
+    add("--overwrite", action="store_true", help="replace the run in that folder")
+
+
 def add_recommend(commands: Any) -> None:
     """`metasgcl recommend`."""
     recommend = commands.add_parser(
         "recommend",
+        usage="%(prog)s RUN (--history | --user | --histories | --users) ...\n"
+        "       [--k N] [--out FILE] [--titles FILE] [--include-seen]",
         help="the best next items, in the log's own ids",
-        description="The best next items for one history, for a user of the log, or for a file of histories. "
-        "Users need not be in the log; items that are not are ignored with a warning.",
+        description="The best next items for one history, for a user of the log, for a file of histories, or "
+        "for many users of the log. Histories need not be of its users; items that are not in it are ignored "
+        "with a warning.",
     )
     add = recommend.add_argument
     add("run", metavar="RUN", help="a folder that `metasgcl train` wrote")
@@ -97,8 +144,14 @@ def add_recommend(commands: Any) -> None:
         metavar="FILE",
         help=".txt with a line `user item item ...` each, or any other format of a log",
     )
+    who.add_argument(
+        "--users",
+        metavar="all|FILE",
+        help="every user of the log, or those of a file with an id a line, to --out; interrupted, the same "
+        "command goes on where it was",
+    )
     add("--k", type=int, metavar="N", help="how many items (default 10, or all where there are fewer)")
-    add("--out", metavar="FILE", help="write a CSV file instead of printing a table")
+    add("--out", metavar="FILE", help="write a CSV or .parquet file instead of printing a table")
     add("--titles", metavar="FILE", help="CSV or TSV with the columns item and title")
     add("--include-seen", action="store_true", help="recommend items of the history too")
 
@@ -116,6 +169,25 @@ def add_export(commands: Any) -> None:
     export.add_argument(
         "--core-k", type=int, metavar="K", default=100, help="items that core/ answers with (default 100)"
     )
+    export.add_argument(
+        "--format",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="onnx|litert",
+        help="write core/ as core.onnx or core.tflite too",
+    )
+
+
+def add_serve_check(commands: Any) -> None:
+    """`metasgcl serve-check`."""
+    check = commands.add_parser(
+        "serve-check",
+        help="does an exported model answer as the trained one did, and how fast",
+        description="Loads every artefact of an exported version in a clean process, compares its answers "
+        "for 100 users with those of the trained model, and times it for 1 and for 64 users.",
+    )
+    check.add_argument("path", metavar="PATH", help="folder of a version, such as saved_models/shop/1")
 
 
 def add_models(commands: Any) -> None:

@@ -87,12 +87,13 @@ class EpochLines(keras.callbacks.Callback):
 
     Args:
         console: where to; the bar shows on a terminal only.
+        best: the validation NDCG@10 so far.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, best: float = -math.inf) -> None:
         super().__init__()
         self.console = console
-        self.best = -math.inf
+        self.best = best
         self.bar = Progress(disable=True)
 
     def __enter__(self) -> "EpochLines":

@@ -63,6 +63,20 @@ def run_hybrid(arguments: argparse.Namespace) -> None:
     print_run(mix_run(arguments.run, out, overwrite=arguments.overwrite, console=console), out, console)
 
 
+def run_update(arguments: argparse.Namespace) -> None:
+    """Goes on with a run on new interactions and prints the tables."""
+    from rich.console import Console
+
+    from metasgcl_tf.reports.tables import update_table
+    from metasgcl_tf.updating import update
+
+    out, console = arguments.out or f"{arguments.run.rstrip('/')}-updated", Console()
+    given = parse_settings(arguments.set) | given_options(arguments)
+    report = update(arguments.run, arguments.data, out, given, overwrite=arguments.overwrite, console=console)
+    console.print(update_table(report["update"]))
+    print_run(report, out, console)
+
+
 def run_compare(arguments: argparse.Namespace) -> int:
     """Trains what is missing, prints and writes the leaderboard; 1 if a run failed."""
     from rich.console import Console
@@ -123,12 +137,15 @@ def run_recommend(arguments: argparse.Namespace) -> None:
     """Prints recommendations, or writes them."""
     from rich.console import Console
 
-    from metasgcl_tf import recommending
+    from metasgcl_tf import recommendation_files, recommending
     from metasgcl_tf.reports.tables import recommendations_table
     from metasgcl_tf.run_folder import load_run
 
+    if arguments.users is not None:
+        run_recommend_users(arguments)
+        return
     run = load_run(arguments.run)
-    titles = recommending.read_titles(arguments.titles) if arguments.titles is not None else None
+    titles = recommendation_files.read_titles(arguments.titles) if arguments.titles is not None else None
     known = None
     if arguments.history is not None:
         histories = {"": [item.strip() for item in arguments.history.split(",") if item.strip()]}
@@ -136,18 +153,38 @@ def run_recommend(arguments: argparse.Namespace) -> None:
         known = [recommending.user_of(run.log, arguments.user)]
         histories = {arguments.user: run.log.raw_items(run.log.history(known[0]))}
     else:
-        histories = recommending.read_histories(arguments.histories)
+        histories = recommendation_files.read_histories(arguments.histories)
     k = min(10, run.log.num_items) if arguments.k is None else arguments.k
     found = recommending.recommend(
         run, histories, k=k, exclude_seen=not arguments.include_seen, user_index=known
     )
     if titles is not None:
-        found = recommending.with_titles(found, titles)
+        found = recommendation_files.with_titles(found, titles)
     if arguments.out is not None:
         inputs = [path for path in (arguments.histories, arguments.titles) if path is not None]
-        recommending.write_recommendations(found, arguments.out, inputs)
+        recommendation_files.write_recommendations(found, arguments.out, inputs)
     else:
         Console().print(recommendations_table(found))
+
+
+def run_recommend_users(arguments: argparse.Namespace) -> None:
+    """Writes recommendations for all or some users of the log."""
+    from rich.console import Console
+
+    from metasgcl_tf.batch_recommending import recommend_users
+
+    if arguments.out is None:
+        raise InputError("`--users` needs `--out`, a .parquet or .csv file. Received: no `--out`.")
+    count = recommend_users(
+        arguments.run,
+        arguments.out,
+        arguments.users,
+        k=arguments.k,
+        exclude_seen=not arguments.include_seen,
+        titles=arguments.titles,
+        console=Console(stderr=True),
+    )
+    print(f"Written: {arguments.out}, {count:,} users")
 
 
 def run_export(arguments: argparse.Namespace) -> None:
@@ -155,7 +192,19 @@ def run_export(arguments: argparse.Namespace) -> None:
     from metasgcl_tf.export import export
 
     to = arguments.to or Path("saved_models") / Path(arguments.run).resolve().name
-    print(f"Written: {export(arguments.run, to, core_k=arguments.core_k)}")
+    print(f"Written: {export(arguments.run, to, core_k=arguments.core_k, formats=arguments.format)}")
+
+
+def run_serve_check(arguments: argparse.Namespace) -> int:
+    """Checks an exported model and prints what it found; 1 if answers differ from the trained model's."""
+    from rich.console import Console
+
+    from metasgcl_tf.reports.tables import serve_check_table
+    from metasgcl_tf.serving.check import serve_check
+
+    found = serve_check(arguments.path)
+    Console().print(serve_check_table(found))
+    return 0 if all(each.get("agrees", True) for each in found) else 1
 
 
 def run_models(arguments: argparse.Namespace) -> None:
@@ -174,12 +223,14 @@ def run_models(arguments: argparse.Namespace) -> None:
 
 COMMANDS = {
     "train": run_train,
+    "update": run_update,
     "hybrid": run_hybrid,
     "compare": run_compare,
     "tune": run_tune,
     "evaluate": run_evaluate,
     "recommend": run_recommend,
     "export": run_export,
+    "serve-check": run_serve_check,
     "models": run_models,
 }
 
@@ -222,8 +273,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
-        The exit code: 0; 1 if a run of a comparison failed; 2 after bad input or a file that cannot be read
-        or written, with one line on standard error; 130 after Ctrl-C.
+        The exit code: 0; 1 if a run of a comparison failed or an export answers wrongly; 2 after bad input or
+        a file that cannot be read or written, with one line on standard error; 130 after Ctrl-C.
     """
     arguments = build_parser().parse_args(argv)
     try:

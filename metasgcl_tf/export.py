@@ -1,12 +1,9 @@
-"""SavedModels of a run, as the next version in a folder.
-
-serving/ answers in the log's own ids, for TF Serving, which finds it as NAME/<version> by links; core/
-answers dense ids, for other runtimes. Beside them are items.npy, the item vectors in the order of
-serving/assets/items.txt, and model_card.md, what the model is and how good.
-"""
+"""SavedModels of a run, as the next version in a folder; saved_models/README.md says what is in it."""
 
 import shutil
 import tempfile
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -20,13 +17,17 @@ from metasgcl_tf.errors import InputError, require
 from metasgcl_tf.models.neural import NeuralRecommender
 from metasgcl_tf.reports.model_card import model_card
 from metasgcl_tf.run_folder import Run, load_run, read_metrics
-from metasgcl_tf.serving import Core, Serving
+from metasgcl_tf.serving import conversion
+from metasgcl_tf.serving.check import SAMPLE
+from metasgcl_tf.serving.core import Core
+from metasgcl_tf.serving.endpoints import Serving
+from metasgcl_tf.serving.sample import write_sample
 
 LINKED = ("saved_model.pb", "fingerprint.pb", "variables", "assets")  # what TF Serving looks for
 ITEMS = "items.txt"
 
 
-def export(run_folder: str | Path, to: str | Path, *, core_k: int = 100) -> Path:
+def export(run_folder: str | Path, to: str | Path, *, core_k: int = 100, formats: Sequence[str] = ()) -> Path:
     """Exports the model of a run as the next version in a folder.
 
     A server that watches the folder sees a version whole or not at all; older versions stay as they are.
@@ -35,16 +36,19 @@ def export(run_folder: str | Path, to: str | Path, *, core_k: int = 100) -> Path
         run_folder: what `metasgcl train` wrote.
         to: the folder of the versions; the next number above those there is taken, from 1.
         core_k: how many items `core/` answers with (at most V); `serving/` takes k with each request.
+        formats: of `core/` besides the SavedModel: `"onnx"`, `"litert"`.
 
     Returns:
-        The folder of the new version.
+        The folder of the new version. The extra `serving` is needed for requests to warm a server up; without
+        it a warning says so.
 
     Raises:
         InputError: no such run, another backend than TensorFlow, an id that no line of a text file can hold,
-            or a folder that cannot be written.
+            a format that cannot hold the model, or a folder that cannot be written.
     """
     require(backend.NAME == "tensorflow", "KERAS_BACKEND", "tensorflow, to export", backend.NAME)
     require(core_k >= 1, "core_k", "at least 1", core_k)
+    conversion.check_formats(formats)
     run, to = load_run(run_folder), Path(to)
     try:
         to.mkdir(parents=True, exist_ok=True)
@@ -54,7 +58,9 @@ def export(run_folder: str | Path, to: str | Path, *, core_k: int = 100) -> Path
             f"`to` should be a folder that can be written. Received: {str(to)!r} ({error.strerror})."
         ) from None
     try:
-        write_artefacts(run, writing, min(core_k, run.log.num_items))
+        write_artefacts(run, writing, min(core_k, run.log.num_items), formats)
+        write_sample(run, writing, min(core_k, run.log.num_items))
+        write_warmup(writing, to.resolve().name)
         (writing / "model_card.md").write_text(model_card(run, read_metrics(run_folder)), encoding="utf-8")
         for name in LINKED:
             (writing / name).symlink_to(Path("serving") / name)
@@ -64,8 +70,8 @@ def export(run_folder: str | Path, to: str | Path, *, core_k: int = 100) -> Path
         shutil.rmtree(writing, ignore_errors=True)  # nothing where it was renamed
 
 
-def write_artefacts(run: Run, folder: Path, core_k: int) -> None:
-    """Writes `serving/`, `core/` and the item vectors."""
+def write_artefacts(run: Run, folder: Path, core_k: int, formats: Sequence[str] = ()) -> None:
+    """Writes `serving/`, `core/` and its other formats, and the item vectors."""
     model = run.model
     with tempfile.TemporaryDirectory() as elsewhere:  # TensorFlow copies it to the assets
         vocabulary = Path(elsewhere) / ITEMS
@@ -76,6 +82,7 @@ def write_artefacts(run: Run, folder: Path, core_k: int) -> None:
         tf.saved_model.save(serving, folder / "serving", signatures=serving.signatures())
     core = Core(model, core_k)
     tf.saved_model.save(core, folder / "core", signatures=core.signatures())
+    conversion.convert(core, formats, folder)
     if isinstance(model, NeuralRecommender):
         np.save(folder / "items.npy", keras.ops.convert_to_numpy(model.item_vectors())[1:])
 
@@ -91,6 +98,21 @@ def write_vocabulary(items: pl.Series, path: Path) -> None:
         if not line or "\n" in line or "\r" in line:
             raise InputError(f"Item ids should be text of one line, to be exported. Received: {line!r}.")
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
+
+
+def write_warmup(folder: Path, name: str) -> None:
+    """Writes requests that a server answers to itself before it takes others: for 1 and for 64 users."""
+    try:
+        from metasgcl_tf.serving.warmup import write_requests
+    except ImportError:
+        warnings.warn(
+            'No warm-up requests were written: they need pip install "metasgcl-tf[serving]".', stacklevel=3
+        )
+        return
+    sample = pl.read_parquet(folder / SAMPLE)
+    write_requests(
+        folder / "assets.extra", name, sample["history"].to_list(), (folder / "items.npy").exists()
+    )
 
 
 def published(writing: Path, to: Path) -> Path:

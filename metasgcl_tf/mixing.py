@@ -48,8 +48,7 @@ def mix_run(
     run = run_folder.load_run(source, compile=False)
     training = run.config.training
     require(not training.hybrid and run.model.learns(), "run", "one of a trained model alone", str(source))
-    require(not out.exists() or not out.samefile(source), "out", "another folder than the run", str(out))
-    run_folder.check_free(out, overwrite)
+    run_folder.check_apart(out, source, overwrite)
     config = dataclasses.replace(run.config, training=dataclasses.replace(training, hybrid=True))
     split = leave_one_out(run.log)
     hybrid, found = mix(run.model, split, config, console)

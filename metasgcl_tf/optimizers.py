@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from metasgcl_tf import backend
@@ -124,6 +125,22 @@ class PairOptimizer(keras.optimizers.Optimizer):
             for key in ("main", "meta")
         }
         return cls(**(config | inner))
+
+
+def carry_over(state: keras.optimizers.Optimizer, to: keras.optimizers.Optimizer) -> None:
+    """Goes on with the steps and moments of an optimizer in another one of the same kind.
+
+    Args:
+        state: built for some variables.
+        to: built for the same ones, of which some may have more rows: their moments are 0 there. It keeps its
+            own learning rate.
+    """
+    # A learning rate is a variable only where it is no schedule.
+    both = ([v for v in each.variables if v.name != "learning_rate"] for each in (state, to))
+    for known, variable in zip(*both, strict=True):
+        value = np.zeros(variable.shape, variable.dtype)
+        value[tuple(map(slice, known.shape))] = ops.convert_to_numpy(known)
+        variable.assign(value)
 
 
 def paired(optimizer: Any, meta_layer: str = "meta_log_variance") -> PairOptimizer:

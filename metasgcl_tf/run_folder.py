@@ -21,11 +21,12 @@ import yaml
 import metasgcl_tf
 from metasgcl_tf.config import RunConfig, build_config, read_config_file
 from metasgcl_tf.data.interactions import InteractionLog
-from metasgcl_tf.errors import InputError
+from metasgcl_tf.errors import InputError, require
 from metasgcl_tf.models import SequentialRecommender
 
 CONFIG, INTERACTIONS, MODEL = "config.yaml", "interactions.parquet", "model.keras"
 HISTORY, RANKS, METRICS, TENSORBOARD = "history.csv", "ranks.parquet", "metrics.json", "tensorboard"
+FILES_THAT_ANSWER = (MODEL, INTERACTIONS, "users.parquet", "items.parquet")  # what recommendations hang on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,12 @@ def check_free(run: Path, overwrite: bool) -> None:
             f"`overwrite` replaces run folders only, with {CONFIG} and {INTERACTIONS}. "
             f"Received: {str(run)!r}."
         )
+
+
+def check_apart(run: Path, source: Path, overwrite: bool) -> None:
+    """Raises an `InputError` unless `run` is free, see `check_free`, and not the run that it is made from."""
+    require(not run.exists() or not run.samefile(source), "out", "another folder than the run", str(run))
+    check_free(run, overwrite)
 
 
 def start(run: Path, config: RunConfig, log: InteractionLog) -> None:

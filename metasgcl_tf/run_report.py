@@ -5,6 +5,7 @@ from typing import Any
 
 from metasgcl_tf import run_folder
 from metasgcl_tf.config import RunConfig
+from metasgcl_tf.data.appending import APPENDED
 from metasgcl_tf.data.splitting import Split
 from metasgcl_tf.evaluation import PROTOCOL, best_possible, evaluate, held_out_ranks, report_of
 from metasgcl_tf.models import MODELS, Hybrid, SequentialRecommender
@@ -57,8 +58,9 @@ def write_report(
     if isinstance(model, Hybrid):
         alone = name_of(config.training).removeprefix("hybrid:")
         report["baselines"][alone] = {part: evaluate(model.model, split, part) for part in PARTS}
-    # The generator's probabilities hold for its whole histories only.
-    if config.data.data == "synthetic" and not split.log.counts["dropped_by_k_core"]:
+    # The generator's probabilities hold for its own whole histories only.
+    changed = split.log.counts.get("dropped_by_k_core") or split.log.counts.get(APPENDED)
+    if config.data.data == "synthetic" and not changed:
         report["best_possible"] = {part: best_possible(split, part) for part in PARTS}
     run_folder.write_ranks(run, test_ranks)
     run_folder.write_metrics(run, report)

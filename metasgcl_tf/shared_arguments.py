@@ -14,15 +14,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         help="synthetic (default), ml-1m, toys, clothing, beauty, sports, or a file:"
         " .csv .tsv .parquet .inter .dat .json .txt, also .gz",
     )
-    add("--user-col", metavar="COLUMN", help="column of the users (default: user_id or another usual name)")
-    add("--item-col", metavar="COLUMN", help="column of the items (default: a usual name)")
-    add(
-        "--time-col",
-        metavar="COLUMN",
-        help="column of the times (default: a usual name; without any, the order of the rows counts)",
-    )
-    add("--rating-col", metavar="COLUMN", help="column of the ratings (default: a usual name)")
-    add("--min-rating", type=float, metavar="X", help="keep interactions rated X or more (default: all)")
+    add_columns(parser)
     add(
         "--k-core",
         type=int,
@@ -33,21 +25,34 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     add("--preset", metavar="NAME", help="settings for a data set (default: those of the data set named)")
 
 
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is where in a table of interactions."""
+    add = parser.add_argument
+    add("--user-col", metavar="COLUMN", help="column of the users (default: user_id or another usual name)")
+    add("--item-col", metavar="COLUMN", help="column of the items (default: a usual name)")
+    add(
+        "--time-col",
+        metavar="COLUMN",
+        help="column of the times (default: a usual name; without any, the order of the rows counts)",
+    )
+    add("--rating-col", metavar="COLUMN", help="column of the ratings (default: a usual name)")
+    add("--min-rating", type=float, metavar="X", help="keep interactions rated X or more (default: all)")
+
+
 def add_settings(
     parser: argparse.ArgumentParser, epochs: str = "at most N passes over the training targets"
 ) -> None:
     """The options that change any setting; `epochs` is the help of --epochs."""
     add = parser.add_argument
-    add(
-        "--set",
-        nargs="+",
-        action="extend",
-        metavar="KEY=VALUE",
-        default=[],
-        help="any setting that `metasgcl models MODEL` names, over preset and file; may be repeated",
-    )
+    add_set(parser, "any setting that `metasgcl models MODEL` names, over preset and file; may be repeated")
     add("--max-length", type=int, metavar="N", help="newest items of a history that the model looks at")
     add("--epochs", type=int, metavar="N", help=epochs)
+
+
+def add_set(parser: argparse.ArgumentParser, settings: str) -> None:
+    """`--set`, for the settings that the help names."""
+    more = {"nargs": "+", "action": "extend", "default": []}
+    parser.add_argument("--set", metavar="KEY=VALUE", help=settings, **more)
 
 
 def variants_help() -> str:

@@ -1,6 +1,7 @@
 """The main path: from an interaction log to a trained model, its numbers and a run folder."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -60,14 +61,7 @@ def train(
     if model.learns():
         check_trainable(split)
     run_folder.start(run, config, log)
-    if model.learns():
-        fit_run(model, split, config, run, console)
-        model = keras.models.load_model(run / run_folder.MODEL, compile=not config.training.hybrid)
-        write_projector(run / run_folder.TENSORBOARD, model, log)
-    else:
-        model.compile()
-        model.save(run / run_folder.MODEL)
-    more = {}
+    model, more = best_of_training(model, split, config, run, console), {}
     if config.training.hybrid:
         model, more["hybrid"] = mix(model, split, config, console)
         model.save(run / run_folder.MODEL)
@@ -78,7 +72,7 @@ def train(
 def build_model(config: RunConfig, split: Split) -> SequentialRecommender:
     """A new model that knows the training part; its weights are those of the seed."""
     keras.utils.set_random_seed(config.training.seed)
-    with computing_in("mixed_bfloat16" if config.training.mixed_precision else "float32"):
+    with computing_in(config):
         model = MODELS[config.training.model](split.log.num_items, **config.model_options)
     model.adapt(split)
     return model
@@ -94,10 +88,10 @@ def check_trainable(split: Split) -> None:
 
 
 @contextlib.contextmanager
-def computing_in(dtype_policy: str) -> Iterator[None]:
-    """Layers made within compute by this policy."""
+def computing_in(config: RunConfig) -> Iterator[None]:
+    """Layers made within compute as precisely as the configuration says."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(dtype_policy)
+    keras.config.set_dtype_policy("mixed_bfloat16" if config.training.mixed_precision else "float32")
     try:
         yield
     finally:
@@ -133,18 +127,39 @@ def build_optimizer(config: RunConfig, steps_per_epoch: int) -> keras.optimizers
     return PairOptimizer(main, adam(training.meta_learning_rate))
 
 
-def fit_run(
-    model: SequentialRecommender, split: Split, config: RunConfig, run: Path, console: Console
-) -> None:
-    """Fits a model and writes down how it went; `model.keras` is the best epoch."""
-    with EpochLines(console) as lines:
+def best_of_training(
+    model: SequentialRecommender,
+    split: Split,
+    config: RunConfig,
+    run: Path,
+    console: Console,
+    start: float = -math.inf,
+) -> SequentialRecommender:
+    """The model of the best epoch, or as it is where there is nothing to fit; it is in `model.keras` too.
+
+    Args:
+        model: adapted.
+        split: the log and its parts.
+        config: how to train.
+        run: the run folder, which also gets the history.
+        console: where progress goes.
+        start: see `fit`.
+    """
+    if not model.learns():
+        model.compile()
+        model.save(run / run_folder.MODEL)
+        return model
+    with EpochLines(console, start) as lines:
         noted = [
             keras.callbacks.CSVLogger(run / run_folder.HISTORY),
             keras.callbacks.TensorBoard(run / run_folder.TENSORBOARD, write_graph=False),
             WarnOnPosteriorCollapse(),
             lines,
         ]
-        fit(model, split, config, noted, checkpoint=run / run_folder.MODEL)
+        fit(model, split, config, noted, checkpoint=run / run_folder.MODEL, start=start)
+    best = keras.models.load_model(run / run_folder.MODEL, compile=not config.training.hybrid)
+    write_projector(run / run_folder.TENSORBOARD, best, split.log)
+    return best
 
 
 def fit(
@@ -156,6 +171,7 @@ def fit(
     checkpoint: Path | None = None,
     first_epoch: int = 0,
     epochs: int | None = None,
+    start: float = -math.inf,
 ) -> keras.callbacks.History:
     """Fits until `patience` epochs brought no better validation NDCG@10.
 
@@ -168,6 +184,7 @@ def fit(
         first_epoch: how many the model has behind it.
         epochs: stop after this many, those behind it included; by default `config.training.epochs`, over
             which the learning rates fall in any case.
+        start: the validation NDCG@10 that the first epoch to be kept must exceed.
     """
     training = config.training
     recipe = pipelines.every_prefix if training.every_prefix else model.training_recipe
@@ -176,7 +193,10 @@ def fit(
     if not model.compiled:
         model.compile(build_optimizer(config, int(batches.cardinality())))
     best = {"monitor": "val_ndcg@10", "mode": "max"}
-    kept = [keras.callbacks.ModelCheckpoint(checkpoint, save_best_only=True, **best)] if checkpoint else []
+    kept = []
+    if checkpoint is not None:
+        options = best | {"save_best_only": True, "initial_value_threshold": start}
+        kept.append(keras.callbacks.ModelCheckpoint(checkpoint, **options))
     return model.fit(
         batches,
         initial_epoch=first_epoch,
@@ -187,7 +207,7 @@ def fit(
         callbacks=[
             StopOnNonFinite(sorted(model.loss_names, key="loss".__eq__), checkpoint),
             *kept,
-            keras.callbacks.EarlyStopping(patience=training.patience, **best),
+            keras.callbacks.EarlyStopping(patience=training.patience, baseline=start, **best),
             *callbacks,
         ],
     )

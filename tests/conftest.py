@@ -1,5 +1,6 @@
 """Fixtures for the whole test suite."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.splitting import leave_one_out
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_finish():
+    """Has Python look for garbage less often, and not among what was imported: tracing a model makes much."""
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +82,23 @@ def counted_run(tmp_path_factory):
     (folder / "cycle.csv").write_text("\n".join(["user,item", *rows]) + "\n")
     log, out = str(folder / "cycle.csv"), str(folder / "run")
     forward = ["max_distance=1", "backward_weight=0", "recent_items=1"]
-    model = ["--model", "item_cooccurrence", "--set", *forward]
+    model = ["--model", "item_cooccurrence", "--max-length", "8", "--set", *forward]
     assert cli.main(["train", "--data", log, *model, "--out", out]) == 0
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def exported(trained_run, tmp_path_factory):
+    """The folder of a version of that Meta-SGCL run, in every format."""
+    from metasgcl_tf.export import export
+
+    to = tmp_path_factory.mktemp("saved_models") / "cycle"
+    return export(trained_run, to, core_k=4, formats=["onnx", "litert"])
+
+
+@pytest.fixture(scope="session")
+def counted_version(counted_run, tmp_path_factory):
+    """The folder of a version of that ItemCooccurrence run."""
+    from metasgcl_tf.export import export
+
+    return export(counted_run, tmp_path_factory.mktemp("saved_models") / "counted")

@@ -68,7 +68,7 @@ def test_wrong_usage(refused, arguments, parts):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["train"], ["hybrid"], ["compare"], ["evaluate"], ["recommend"], ["export"], ["models"]],
+    [[], ["train"], ["update"], ["hybrid"], ["compare"], ["evaluate"], ["recommend"], ["export"], ["models"]],
 )
 def test_help_fits_a_terminal(capsys, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")

@@ -26,20 +26,14 @@ def run(trained_run):
 
 
 @pytest.fixture(scope="module")
-def version(trained_run, tmp_path_factory):
-    """Meta-SGCL, text ids."""
-    return export(trained_run, tmp_path_factory.mktemp("saved_models") / "cycle", core_k=4)
+def endpoints(exported):
+    return Loaded(exported)
 
 
 @pytest.fixture(scope="module")
-def endpoints(version):
-    return Loaded(version)
-
-
-@pytest.fixture(scope="module")
-def counted(counted_run, tmp_path_factory):
+def counted(counted_version):
     """ItemCooccurrence, 64-bit ids."""
-    return Loaded(export(counted_run, tmp_path_factory.mktemp("saved_models")))
+    return Loaded(counted_version)
 
 
 def ask(endpoints, history, **inputs):
@@ -69,10 +63,10 @@ def test_serving_answers_as_the_trained_model_does(run, endpoints, exclude_seen)
         np.testing.assert_allclose(values[np.isfinite(values)], rows["score"], rtol=1e-5, atol=1e-6)
 
 
-def test_core_answers_in_dense_ids(run, version):
+def test_core_answers_in_dense_ids(run, exported):
     dense = np.zeros((2, run.model.max_length), np.int32)
     dense[0, -1:], dense[1, -2:] = run.log.item_indices(["i3"]), run.log.item_indices(["i3", "i4"])
-    answer = Loaded(version / "core").ask(item_ids=dense)
+    answer = Loaded(exported / "core").ask(history=dense)
     items, scores = run.model.recommend(dense, 4)
     np.testing.assert_array_equal(answer["item_ids"], items)
     np.testing.assert_allclose(answer["scores"], scores, rtol=1e-5, atol=1e-6)
@@ -84,12 +78,13 @@ def test_64_bit_ids_stay_whole(counted):
     assert "embed" not in counted.signatures  # nothing but counts
 
 
-def test_tensorflow_alone_loads_it_where_a_server_looks_for_it(version):
+def test_tensorflow_alone_loads_it_where_a_server_looks_for_it(exported):
     code = (
         "import sys, tensorflow as tf\n"
-        f"recommend = tf.saved_model.load({str(version)!r}).signatures['serving_default']\n"
+        f"recommend = tf.saved_model.load({str(exported)!r}).signatures['serving_default']\n"
         "nobody = tf.zeros([0], tf.string)\n"
         "asked = {'k': tf.constant(1), 'exclude_seen': tf.constant(True), 'allow': nobody, 'deny': nobody}\n"
+        "asked['samples'] = tf.constant(0)\n"
         "answer = recommend(history=tf.constant([['i3', 'i4', 'i5']]), **asked)\n"
         "print(answer['item_ids'].numpy()[0, 0].decode())\n"
         "assert not any(name.startswith('metasgcl') for name in sys.modules)"
@@ -152,10 +147,10 @@ def test_candidates_are_sorted(endpoints):
     assert np.isneginf(answer["scores"][:, 3]).all()
 
 
-def test_vectors_give_the_scores(version, endpoints):
+def test_vectors_give_the_scores(exported, endpoints):
     vectors = endpoints.ask("embed", history=[["i3", "i4"]])["vectors"]
-    products = vectors @ np.load(version / "items.npy").T
-    raw = (version / "serving" / "assets" / "items.txt").read_text().splitlines()
+    products = vectors @ np.load(exported / "items.npy").T
+    raw = (exported / "serving" / "assets" / "items.txt").read_text().splitlines()
     items, scores = ask(endpoints, [["i3", "i4"]], k=12, exclude_seen=False)
     np.testing.assert_allclose(products[0, [raw.index(item) for item in items[0]]], scores[0], rtol=1e-5)
 
@@ -214,8 +209,8 @@ def test_a_number_that_is_taken_meanwhile_is_left_alone(tmp_path, monkeypatch):
     assert (tmp_path / "1" / "other").exists() and (tmp_path / "2" / "writing").exists()
 
 
-def test_the_card_says_what_it_is_and_how_good(version, run):
-    card = (version / "model_card.md").read_text()
+def test_the_card_says_what_it_is_and_how_good(exported, run):
+    card = (exported / "model_card.md").read_text()
     assert card.startswith("# Meta-SGCL on cycle\n") and "item ids are text" in card
     assert "| Meta-SGCL | kept |" in card and "tensorflow 2" in card
 

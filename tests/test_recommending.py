@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from metasgcl_tf import recommending
+from metasgcl_tf import recommendation_files, recommending
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import BPRMF
 from metasgcl_tf.reports.tables import recommendations_table
@@ -145,16 +145,16 @@ def test_no_history_at_all(trained):
 
 def test_histories_are_read_in_time_order(tmp_path):
     (tmp_path / "new.csv").write_text("user,item,time\nb,x,3\na,y,2\nb,z,1\na,x,5\n")
-    assert recommending.read_histories(tmp_path / "new.csv") == {"b": ["z", "x"], "a": ["y", "x"]}
+    assert recommendation_files.read_histories(tmp_path / "new.csv") == {"b": ["z", "x"], "a": ["y", "x"]}
     (tmp_path / "new.txt").write_text("7 501 502\n8 501\n")
-    assert recommending.read_histories(tmp_path / "new.txt") == {7: [501, 502], 8: [501]}
+    assert recommendation_files.read_histories(tmp_path / "new.txt") == {7: [501, 502], 8: [501]}
 
 
 def test_titles_stand_beside_their_items(tmp_path, counted):
     (tmp_path / "titles.tsv").write_text(f'item\ttitle\n{FIRST + 1}\t5" pipe\n{FIRST + 9}\t\n')
-    titles = recommending.read_titles(tmp_path / "titles.tsv")
+    titles = recommendation_files.read_titles(tmp_path / "titles.tsv")
     assert titles == {str(FIRST + 1): '5" pipe', str(FIRST + 9): ""}
-    found = recommending.with_titles(recommending.recommend(counted, {"": [FIRST]}, k=2), titles)
+    found = recommendation_files.with_titles(recommending.recommend(counted, {"": [FIRST]}, k=2), titles)
     assert found.columns == ["user", "rank", "item", "title", "score"]
     assert found["title"].to_list()[0] == '5" pipe'
 
@@ -178,11 +178,11 @@ def test_recommendations_are_written_but_never_over_what_was_read(tmp_path, coun
     found = recommending.recommend(counted, {"me": [FIRST]}, k=1)
     out, source = tmp_path / "out.csv", tmp_path / "in.csv"
     source.write_text("precious")
-    recommending.write_recommendations(found, out, [source])
+    recommendation_files.write_recommendations(found, out, [source])
     assert pl.read_csv(out).select("user", "rank", "item").rows() == [("me", 1, FIRST + 1)]
     with pytest.raises(InputError, match="another file"):
-        recommending.write_recommendations(found, source, [source])
+        recommendation_files.write_recommendations(found, source, [source])
     assert source.read_text() == "precious"
     for path in (tmp_path, tmp_path / "no" / "folder.csv"):
         with pytest.raises(InputError, match="`out` should be a file that can be written"):
-            recommending.write_recommendations(found, path)
+            recommendation_files.write_recommendations(found, path)

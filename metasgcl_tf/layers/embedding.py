@@ -73,5 +73,6 @@ class ItemEmbedding(keras.layers.Layer):
 def catalogue_scores(user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
     """Products of `[B, D]` with `[V + 1, D]`: `[B, V + 1]` float32, column 0 (padding) is -inf."""
     scores = ops.cast(ops.matmul(user_vectors, ops.transpose(item_vectors)), "float32")
-    # A sum goes where the product is, which spares the largest tensor of an evaluation a copy.
-    return scores + ops.convert_to_tensor([float("-inf")] + [0.0] * (item_vectors.shape[0] - 1))
+    # A sum goes where the product is, which spares the largest tensor of an evaluation a copy. Padded, for an
+    # exported graph would hold a list as long as the catalogue.
+    return scores + ops.pad(ops.zeros(item_vectors.shape[0] - 1), [[1, 0]], constant_values=float("-inf"))

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from metasgcl_tf.layers.gaussian import GaussianSample
+from metasgcl_tf.layers.transformer import visible_positions
 from metasgcl_tf.models.base import Tensor, arguments_of
 from metasgcl_tf.models.neural import TransformerRecommender, rule_checker
 
@@ -63,6 +64,18 @@ class VariationalTransformer(TransformerRecommender):
     def encode(self, item_ids: Tensor, visible: Tensor, training: bool) -> Tensor:
         """`[B, L]` ids to the encoder output F, `[B, L, D]`."""
         return self.encoder(self.embedding(item_ids, training=training), visible, training=training)
+
+    def drawn_vectors(self, inputs: dict[str, Tensor], samples: Tensor) -> Tensor:
+        """`[samples, B, D]` user vectors, each decoded from another draw of z, `mean + sigma * eps`."""
+        item_ids = inputs["item_ids"][:, -self.max_length :]
+        visible = visible_positions(item_ids)
+        mean, log_variance, *_ = self.heads(self.encode(item_ids, visible, training=False))
+
+        def vectors(_: Tensor) -> Tensor:
+            latent = self.sample(mean, log_variance)
+            return self.decoder(latent, visible, training=False, newest=1)[:, -1]
+
+        return ops.map(vectors, ops.arange(samples))
 
     def current_kl_weight(self) -> Tensor:
         """Beta at this update."""

@@ -1,5 +1,6 @@
 """Terminal tables: what a run achieved, what it recommends, what can be set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,55 @@ def results_table(report: dict[str, Any]) -> Table:
         f"masked: items the user has seen are no candidates; kept: they are. "
         f"Validation NDCG@10, masked: {valid['ndcg@10']:.4f}"
     )
+    return table
+
+
+def serve_check_table(found: Sequence[dict[str, Any]]) -> Table:
+    """What `serve_check` found, an artefact a row."""
+    table = Table(title="Answers of the export beside those of the trained model, and milliseconds")
+    for name in ("artefact", "answers"):
+        table.add_column(name, no_wrap=True)
+    for name in ("same ids", "difference", "users", "p50", "p95", "p99"):
+        table.add_column(name, justify="right")
+    for each in found:
+        if "skipped" in each:
+            table.add_row(each["artefact"], f"not checked: {each['skipped']}")
+            continue
+        verdict = "agree" if each["agrees"] else "[bold red]differ[/]"
+        first = [each["artefact"], verdict, f"{each['same_ids']} of {each['users']}"]
+        first.append(f"{each['largest_difference']:.0e}")
+        for users, times in each["milliseconds"].items():
+            table.add_row(*first, users, *(f"{ms:.1f}" for ms in times))
+            first = [""] * len(first)
+    table.caption = "difference: the largest of a score. Ids may swap where scores are equal within 1e-5."
+    return table
+
+
+def update_table(update: dict[str, Any]) -> Table:
+    """The test numbers of old and of new items apart, before and after an update, as in `metrics.json`."""
+    table = Table(title="Test by whether the item to find is a new one")
+    for name in ("target", "users", "update", "seen"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "users" else "left")
+    for name in SHOWN:
+        table.add_column(name.upper(), justify="right")
+    for group, after in update["after"].items():
+        if not after["users"]:
+            table.add_row(group, "0", end_section=True)
+            continue
+        for when in ("before", "after"):
+            for protocol in PROTOCOLS:
+                first, style = (when, protocol) == ("before", "masked"), "bold" if when == "after" else None
+                numbers = [f"{update[when][group][protocol][name]:.4f}" for name in SHOWN]
+                named = (group, f"{after['users']:,}") if first else ("", "")
+                last = (when, protocol) == ("after", "kept")
+                table.add_row(
+                    *named,
+                    when if protocol == "masked" else "",
+                    protocol,
+                    *numbers,
+                    style=style,
+                    end_section=last,
+                )
     return table
 
 

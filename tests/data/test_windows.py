@@ -83,7 +83,7 @@ def test_the_partner_is_another_prefix_with_the_same_target_where_there_is_one(
         others = [o for s, (o, t) in prefixes(max_length).items() if t == target and s != sample]
         expected.setdefault((sample[0], items, target), set()).update(others or [items])
     found: dict = {}
-    for inputs, targets, _ in itertools.chain.from_iterable(read(batches) for _ in range(30)):
+    for inputs, targets, _ in read(batches.repeat(30)):
         rows = (inputs["user_index"], inputs["item_ids"], inputs["same_target_ids"], targets[:, 0])
         for user, own, partner, target in zip(*rows, strict=True):
             sample = int(user), tuple(unpadded(own)), int(target)

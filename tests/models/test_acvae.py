@@ -14,7 +14,7 @@ from metasgcl_tf.errors import InputError
 from metasgcl_tf.layers.adversarial import NoisyConvolution, PairScore, pair_loss
 from metasgcl_tf.layers.alignment import rotated
 from metasgcl_tf.models import ACVAE
-from metasgcl_tf.optimizers import PairOptimizer
+from metasgcl_tf.optimizers import PairOptimizer, RowWiseAdam
 
 NUM_ITEMS, LENGTH, DIM = 7, 4, 4
 X = np.array([[0, 0, 1, 2], [0, 3, 4, 5], [2, 4, 6, 7]], np.int32)
@@ -90,10 +90,14 @@ def test_step_2_descends_the_loss_of_the_updated_model():
 def test_the_adversary_learns_to_tell_the_posterior_of_a_frozen_encoder_from_the_prior():
     keras.utils.set_random_seed(0)
     model = ACVAE(NUM_ITEMS, LENGTH, hidden_dim=DIM)
-    model.compile(pair(keras.optimizers.SGD(0.0), keras.optimizers.Adam(0.02)))
-    history = model.fit({"item_ids": X}, Y, batch_size=3, epochs=60, verbose=0).history["adversary_loss"]
-    assert history[0] == pytest.approx(math.log(4), abs=0.1)  # it knows nothing yet
-    assert np.mean(history[-10:]) < 0.7 * math.log(4)
+    model.compile(pair(keras.optimizers.SGD(0.0), RowWiseAdam(0.02)))
+    first = model.train_on_batch({"item_ids": X}, Y, return_dict=True)["adversary_loss"]
+    assert first == pytest.approx(math.log(4), abs=0.1)  # it knows nothing yet
+    for _ in range(49):
+        model.train_on_batch({"item_ids": X}, Y)
+    model.reset_metrics()
+    last = [model.train_on_batch({"item_ids": X}, Y, return_dict=True) for _ in range(10)][-1]
+    assert last["adversary_loss"] < 0.7 * math.log(4)  # the mean of the ten
 
 
 def test_one_optimizer_becomes_two_and_another_pair_is_refused():
@@ -109,7 +113,7 @@ def test_one_optimizer_becomes_two_and_another_pair_is_refused():
 
 def test_the_state_of_both_optimizers_survives_saving(tmp_path):
     model = build(contrastive_weight=0.3)
-    model.compile(pair(keras.optimizers.Adam(0.1), keras.optimizers.Adam(0.01)), run_eagerly=True)
+    model.compile(pair(RowWiseAdam(0.1), RowWiseAdam(0.01)), run_eagerly=True)
     model.fit({"item_ids": X}, Y, batch_size=3, epochs=4, verbose=0)
     model.save(tmp_path / "model.keras")
     reloaded = keras.models.load_model(tmp_path / "model.keras")
@@ -209,7 +213,7 @@ def test_a_trained_adversary_gives_the_kl_divergence():
     score, rng = PairScore(), np.random.default_rng(0)
     x = np.repeat([[1.0, 0.0], [0.0, 1.0]], 500, axis=0).astype(np.float32)
     mean, sigma = np.where(x[:, :1] > 0, [[1.0, -0.5]], [[-0.5, 0.2]]), np.where(x[:, :1] > 0, 0.6, 0.8)
-    optimizer = keras.optimizers.Adam(0.01)
+    optimizer = RowWiseAdam(0.01)
 
     def draw():
         return (mean + sigma * rng.normal(size=x.shape)).astype(np.float32)

@@ -144,7 +144,7 @@ def trained(tastes):
     model.adapt(tastes)
     model.compile(keras.optimizers.Adam(0.05))
     batches = pipelines.every_interaction(tastes, batch_size=32)
-    model.fit(batches, epochs=30, shuffle=False, verbose=0)
+    model.fit(batches.repeat(30), shuffle=False, verbose=0)
     return model
 
 

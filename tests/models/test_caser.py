@@ -8,6 +8,7 @@ from metasgcl_tf import cli
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import Caser
+from metasgcl_tf.optimizers import RowWiseAdam
 from metasgcl_tf.run_folder import load_run
 
 NUM_ITEMS, LENGTH, DIM, ORDER, USERS = 9, 6, 3, 3, 4
@@ -122,9 +123,9 @@ def trained(only_the_user_tells):
     keras.utils.set_random_seed(1)
     model = Caser(5, 8, **(OPTIONS | {"hidden_dim": 8}))
     model.adapt(only_the_user_tells)
-    model.compile(keras.optimizers.Adam(0.02))
+    model.compile(RowWiseAdam(0.02))
     batches = pipelines.next_item(only_the_user_tells, max_length=8, batch_size=4)
-    model.fit(batches, epochs=40, shuffle=False, verbose=0)
+    model.fit(batches.repeat(40), shuffle=False, verbose=0)
     return model
 
 

@@ -7,6 +7,7 @@ from keras import ops
 
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.models import ContrastVAE
+from metasgcl_tf.optimizers import RowWiseAdam
 
 NUM_ITEMS, LENGTH, DIM = 7, 4, 4
 X = np.array([[0, 0, 1, 2], [0, 3, 4, 5], [2, 4, 6, 7]], np.int32)
@@ -166,8 +167,8 @@ def test_the_loss_is_the_sum_of_its_terms(newest, augmentation):
 @pytest.mark.parametrize("recipe", [pipelines.next_item, pipelines.every_prefix], ids=lambda r: r.__name__)
 def test_it_is_fitted_with_data_augmentation_from_every_recipe(make_split, recipe):
     model = build(augmentation="data")
-    model.compile(keras.optimizers.Adam(0.1), run_eagerly=True)
+    model.compile(RowWiseAdam(0.1), run_eagerly=True)
     split = make_split([[1, 2, 3, 4, 5, 6, 7], [2, 3, 4, 5], [5, 6, 7]])
     batches = recipe(split, max_length=LENGTH, batch_size=8)
-    losses = model.fit(batches, epochs=8, shuffle=False, verbose=0).history["loss"]
+    losses = model.fit(batches, epochs=4, shuffle=False, verbose=0).history["loss"]
     assert losses[-1] < 0.9 * losses[0]

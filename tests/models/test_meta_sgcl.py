@@ -10,7 +10,7 @@ from keras import ops
 
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.models import MetaSGCL
-from metasgcl_tf.optimizers import PairOptimizer
+from metasgcl_tf.optimizers import PairOptimizer, RowWiseAdam
 
 NUM_ITEMS, LENGTH, DIM = 7, 4, 4
 X = np.array([[0, 0, 1, 2], [0, 3, 4, 5], [2, 4, 6, 7]], np.int32)
@@ -275,24 +275,11 @@ def test_neither_the_future_nor_padding_changes_a_state(options):
     np.testing.assert_allclose(states[:, 1:], shorter, atol=1e-5)
 
 
-def test_it_can_be_fitted_from_arrays_saved_and_fitted_on(tmp_path):
-    model = build()
-    optimizer = PairOptimizer(keras.optimizers.Adam(0.1), keras.optimizers.Adam(0.01))
-    model.compile(optimizer, run_eagerly=True)
-    first = model.fit({"item_ids": X}, Y, batch_size=3, epochs=8, verbose=0).history["loss"]
-    assert first[-1] < 0.9 * first[0]
-    model.save(tmp_path / "model.keras")
-    reloaded = keras.models.load_model(tmp_path / "model.keras")
-    assert isinstance(reloaded.optimizer, PairOptimizer) and int(reloaded.optimizer.iterations) == 8
-    then = reloaded.fit({"item_ids": X}, Y, batch_size=3, verbose=0).history["loss"]
-    assert then[0] < 0.9 * first[0]  # it goes on, not back to the start
-
-
 @pytest.mark.parametrize("recipe", [pipelines.next_item, pipelines.every_prefix], ids=lambda r: r.__name__)
 def test_it_can_be_fitted_from_every_recipe(make_split, recipe):
     model = build()
-    model.compile(keras.optimizers.Adam(0.1), run_eagerly=True)
+    model.compile(RowWiseAdam(0.1), run_eagerly=True)
     split = make_split([[1, 2, 3, 4, 5, 6, 7], [2, 3, 4, 5], [5, 6, 7]])
-    batches = recipe(split, max_length=LENGTH, batch_size=2)
+    batches = recipe(split, max_length=LENGTH, batch_size=8)
     losses = model.fit(batches, epochs=4, shuffle=False, verbose=0).history["loss"]
     assert losses[-1] < 0.9 * losses[0]

@@ -15,7 +15,7 @@ from tests.model_side import check_gradients_from_the_newest_states
 NUM_ITEMS, LENGTH, DIM = 7, 5, 4
 X = np.array([[0, 0, 1, 2, 4], [0, 3, 4, 5, 6], [2, 4, 6, 7, 1], [0, 0, 0, 0, 3]], np.int32)
 both_models = pytest.mark.parametrize("model", [SASRec, MetaSGCL])
-every_kind = pytest.mark.parametrize("options", [{}, {"norm_first": True}, {"learned_positions": True}])
+KINDS = ({}, {"norm_first": True}, {"learned_positions": True})
 
 
 def build(model, **options):
@@ -31,25 +31,27 @@ def build(model, **options):
     return built
 
 
-@both_models
-@every_kind
+@pytest.fixture(scope="module", params=[SASRec, MetaSGCL])
+def built(request):
+    """Of either model every kind; tests only read from it."""
+    return [build(request.param, **options) for options in KINDS]
+
+
+@pytest.mark.parametrize("kind", range(len(KINDS)))
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("newest", [1, 3])
-def test_states_of_the_newest_positions_are_the_end_of_all_states(model, options, training, newest):
-    built = build(model, **options)
-    whole = built({"item_ids": X}, training=training)
-    short = built({"item_ids": X}, training=training, newest=newest)
-    assert set(short) == set(whole)
-    for name in set(whole) & {"states", "meta_states"}:
-        assert short[name].shape == (len(X), newest, DIM)
-        np.testing.assert_allclose(short[name], whole[name][:, -newest:], atol=1e-5)
+def test_states_of_the_newest_positions_are_the_end_of_all_states(built, kind, training):
+    whole = built[kind]({"item_ids": X}, training=training)
+    for newest in (1, 3):
+        short = built[kind]({"item_ids": X}, training=training, newest=newest)
+        assert set(short) == set(whole)
+        for name in set(whole) & {"states", "meta_states"}:
+            assert short[name].shape == (len(X), newest, DIM)
+            np.testing.assert_allclose(short[name], whole[name][:, -newest:], atol=1e-5)
 
 
-@both_models
-@every_kind
-def test_targets_at_the_newest_position_give_the_same_gradients_whatever_states_are_there(model, options):
-    built = build(model, **options)
-    check_gradients_from_the_newest_states(built, X)
+@pytest.mark.parametrize("kind", range(len(KINDS)))
+def test_targets_at_the_newest_position_give_the_same_gradients_whatever_states_are_there(built, kind):
+    check_gradients_from_the_newest_states(built[kind], X)
 
 
 @both_models
@@ -73,10 +75,9 @@ def test_fit_computes_no_more_states_than_there_are_targets(model, recipe, newes
     assert set(asked) == {newest}
 
 
-@both_models
 @pytest.mark.parametrize("rows", [1, 3, 4, 100])
-def test_ranks_counted_for_a_few_users_at_a_time_are_those_of_all_scores(model, rows, monkeypatch):
-    built = build(model)
+def test_ranks_counted_for_a_few_users_at_a_time_are_those_of_all_scores(built, rows, monkeypatch):
+    built = built[0]
     monkeypatch.setattr(pipelines, "rows_in_cache", lambda num_items: {NUM_ITEMS: rows}[num_items])
     inputs = {"item_ids": X, "seen": np.array([[1, 2, 4], [3, 4, 0], [2, 0, 7], [3, 0, 0]], np.int32)}
     targets = np.array([5, 7, 1, 2], np.int32)
@@ -100,24 +101,35 @@ def test_sampling_follows_the_counts_of_the_training_part_also_after_reloading(m
         np.testing.assert_allclose(counts, [3, 1, 4, 1, 1], rtol=1e-5)
 
 
-every_item_loss = pytest.mark.parametrize("item_loss", ["softmax", "sampled_softmax", "gbce"])
-
-
-def fitted_losses(model, item_loss, jit_compile=False):
+def fitted_losses(model, item_loss, jit_compile=False, **options):
     sizes = {"hidden_dim": 8, "num_layers": 1, "num_heads": 1, "dropout": 0.0}
     keras.utils.set_random_seed(0)
-    built = model(NUM_ITEMS, LENGTH, **sizes, item_loss=item_loss, num_negatives=4)
+    built = model(NUM_ITEMS, LENGTH, **sizes, item_loss=item_loss, num_negatives=4, **options)
     built.compile(RowWiseAdam(0.02), jit_compile=jit_compile)
-    targets = np.where(X > 0, X % NUM_ITEMS + 1, 0)
-    return built.fit({"item_ids": X}, targets, batch_size=4, epochs=30, verbose=0).history["loss"]
+    tens = np.tile(X, (10, 1))  # steps of an epoch: to begin one takes longer than a step
+    targets = np.where(tens > 0, tens % NUM_ITEMS + 1, 0)
+    more = {"batch_size": 4, "shuffle": False, "verbose": 0}
+    return built.fit({"item_ids": tens}, targets, epochs=3, **more).history["loss"]
 
 
-@both_models
-@every_item_loss
-def test_it_is_fitted_in_half_precision(model, item_loss):
+JOINT = {"training": "joint"}  # the second of two steps knows no item loss
+
+
+@pytest.mark.parametrize(
+    ("model", "item_loss", "options"),
+    [
+        (SASRec, "softmax", {}),
+        (SASRec, "sampled_softmax", {}),
+        (SASRec, "gbce", {}),
+        (MetaSGCL, "softmax", {}),
+        (MetaSGCL, "sampled_softmax", JOINT),
+        (MetaSGCL, "gbce", JOINT),
+    ],
+)
+def test_it_is_fitted_in_half_precision(model, item_loss, options):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        losses = fitted_losses(model, item_loss)
+        losses = fitted_losses(model, item_loss, **options)
     finally:
         keras.config.set_dtype_policy("float32")
     assert losses[-1] < 0.9 * losses[0]

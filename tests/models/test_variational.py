@@ -1,13 +1,12 @@
 """What the variational models beside Meta-SGCL share: noise, the warm-up, states of the newest positions."""
 
-import itertools
-
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from metasgcl_tf.models import ACVAE, VSAN, ContrastVAE
+from metasgcl_tf.optimizers import RowWiseAdam
 from tests.model_side import check_gradients_from_the_newest_states
 
 NUM_ITEMS, LENGTH, DIM = 7, 5, 4
@@ -33,6 +32,12 @@ def fix_noise(built):
     return built
 
 
+@pytest.fixture(scope="module", params=[VSAN, ACVAE, ContrastVAE])
+def fixed(request):
+    """Each model with the same noise at every call; tests only read from it."""
+    return fix_noise(build(request.param))
+
+
 @every_model
 def test_noise_is_for_training_only(model):
     built = build(model)
@@ -45,37 +50,28 @@ def test_noise_is_for_training_only(model):
         assert np.abs(training[0][name] - serving[0][name]).max() > 1e-3
 
 
-@every_model
-def test_states_of_the_newest_positions_are_the_end_of_all_states(model):
-    built = fix_noise(build(model))
-    for training, newest in itertools.product([False, True], [1, 3]):
-        whole = built({"item_ids": X}, training=training)
-        short = built({"item_ids": X}, training=training, newest=newest)
+@pytest.mark.parametrize("training", [False, True])
+def test_states_of_the_newest_positions_are_the_end_of_all_states(fixed, training):
+    whole = fixed({"item_ids": X}, training=training)
+    for newest in (1, 3):
+        short = fixed({"item_ids": X}, training=training, newest=newest)
         assert set(short) == set(whole)
         for name in {"states", "second_states"} & set(whole):
             assert short[name].shape == (len(X), newest, DIM)
             np.testing.assert_allclose(short[name], whole[name][:, -newest:], atol=1e-5)
 
 
-@every_model
-def test_targets_at_the_newest_position_give_the_same_gradients_whatever_states_are_there(model):
-    built = fix_noise(build(model))
-    check_gradients_from_the_newest_states(built, X)
+def test_targets_at_the_newest_position_give_the_same_gradients_whatever_states_are_there(fixed):
+    check_gradients_from_the_newest_states(fixed, X)
 
 
-@every_model
 @pytest.mark.parametrize("training", [False, True])
-def test_a_state_depends_on_its_own_and_every_earlier_item_and_on_no_later_one(model, training):
-    built = fix_noise(build(model))
-
-    def states(items):
-        return built({"item_ids": np.array([items], np.int32)}, training=training)["states"].numpy()[0]
-
-    before = states([1, 2, 3, 4, 5])
-    for changed in range(LENGTH):
-        items = [1, 2, 3, 4, 5]
-        items[changed] = 6
-        distance = np.abs(states(items) - before).max(axis=-1)
+def test_a_state_depends_on_its_own_and_every_earlier_item_and_on_no_later_one(fixed, training):
+    rows = np.tile(np.arange(1, LENGTH + 1, dtype=np.int32), (LENGTH + 1, 1))
+    rows[range(1, LENGTH + 1), range(LENGTH)] = 6  # another item at each position in turn
+    before, *after = fixed({"item_ids": rows}, training=training)["states"].numpy()
+    for changed, states in enumerate(after):
+        distance = np.abs(states - before).max(axis=-1)
         assert (distance[:changed] < 1e-6).all() and (distance[changed:] > 1e-5).all()
 
 
@@ -124,7 +120,7 @@ def test_it_is_fitted_in_half_precision(model):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         built = model(NUM_ITEMS, LENGTH, hidden_dim=8, dropout=0.0)
-        built.compile(keras.optimizers.Adam(0.1), run_eagerly=True)
+        built.compile(RowWiseAdam(0.1), run_eagerly=True)
         losses = built.fit({"item_ids": X}, Y, batch_size=4, epochs=5, verbose=0).history["loss"]
     finally:
         keras.config.set_dtype_policy("float32")

@@ -1,0 +1,1 @@
+"""Exported models beside the trained one: `python -m benchmarks.serving --help`."""

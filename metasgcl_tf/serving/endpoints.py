@@ -126,8 +126,8 @@ class Serving(tf.Module):
             -inf and the id the empty text, or the lowest 64-bit number. With samples, scores are means over
             the draws, and `spreads` `[B, k]` their standard deviations.
         """
-        check_range("k", k, 1, self.num_items)
-        check_range("samples", samples, 0, MOST_SAMPLES if self.draws_of else 0)
+        k = in_range("k", k, 1, self.num_items)
+        samples = in_range("samples", samples, 0, MOST_SAMPLES if self.draws_of else 0)
         item_ids = self.dense(history)
         if self.draws_of is None:
             scores = self.scores_of(item_ids)
@@ -221,7 +221,9 @@ def known(item_ids: Tensor) -> Tensor:
     return tf.reduce_any(item_ids > 0, axis=1, keepdims=True)
 
 
-def check_range(name: str, value: Tensor, lowest: int, highest: int) -> None:
-    """Fails the request, and names the input, if it is out of range."""
+def in_range(name: str, value: Tensor, lowest: int, highest: int) -> Tensor:
+    """The value; fails the request, and names the input, before anything uses one that is out of range."""
     rule = f"`{name}` should be between {lowest} and {highest}. Received: `{name}` ="
-    tf.debugging.Assert(tf.logical_and(value >= lowest, value <= highest), [rule, value])
+    holds = tf.logical_and(value >= lowest, value <= highest)
+    with tf.control_dependencies([tf.debugging.Assert(holds, [rule, value])]):
+        return tf.identity(value)

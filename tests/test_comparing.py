@@ -363,15 +363,15 @@ def test_the_command_prints_writes_and_says_what_failed(capsys, made_up, tmp_pat
 
 
 def test_processes_of_their_own_one_of_which_fails(capsys, cyclic_log, tmp_path):
-    options = ["--models", "bpr_mf,pop", "--set", "learning_rate=1e30", "hidden_dim=8", "--epochs", "1"]
+    options = ["--models", "sasrec,pop", "--set", "learning_rate=1e30", "hidden_dim=8", "--epochs", "1"]
     command = ["compare", "--data", str(cyclic_log), *options, "--out", str(tmp_path)]
     assert cli.main(command) == 1
     captured = capsys.readouterr()
-    assert "1/2 bpr_mf-seed1: FAILED: " in captured.out and "at training step" in captured.out
+    assert "1/2 sasrec-seed1: FAILED: The " in captured.out and "non-finite" in captured.out
     report = read_metrics(tmp_path / "pop")
     assert report["command"].startswith(f"metasgcl train --set data={cyclic_log}")
     before = (tmp_path / "pop" / "metrics.json").stat().st_mtime_ns
-    assert "at training step" in (tmp_path / "bpr_mf-seed1.log").read_text()
+    assert "non-finite" in (tmp_path / "sasrec-seed1.log").read_text()
     again = ["compare", "--data", str(cyclic_log), "--models", "pop", "--out", str(tmp_path)]
     assert cli.main(again) == 0
     assert (tmp_path / "pop" / "metrics.json").stat().st_mtime_ns == before

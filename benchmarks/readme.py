@@ -32,10 +32,10 @@ def results_block() -> str:
     """A table for each data set, a row a model, and what it takes to repeat them."""
     parts = []
     for path in sorted(RESULTS.glob("*/leaderboard.json")):
-        board = json.loads(path.read_text(encoding="utf-8"))
+        board = measured(path)
         runs = [run for row in board["rows"] for run in row["runs"]]
-        for made in (board, *runs):
-            check_clean(path, made["commit"])
+        for run in runs:
+            check_clean(path, run["commit"])
         rows = [[row["title"], *figures_of(row), f"{row['seconds'] / 60:,.0f}"] for row in board["rows"]]
         if board["best_possible"] is not None:
             test = board["best_possible"]["test"]
@@ -58,8 +58,7 @@ def results_block() -> str:
 
 def popularity_parts(path: Path, board: dict) -> list[str]:
     """What Pop reaches, however it is counted."""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    check_clean(path, found["commit"])
+    found = measured(path)
     (published,) = (row["paper"] for row in board["rows"] if row["name"] == "pop")
     rows = [
         [f"{row['counted']}, ties {row['ties']} the target"]
@@ -86,9 +85,15 @@ def figures_of(row: dict) -> list[str]:
 
 def speed_block() -> str:
     """What was asked of speed and memory and what was measured, and on which machine."""
-    found = json.loads((report.RESULTS / "speed.json").read_text(encoding="utf-8"))
-    check_clean(report.RESULTS / "speed.json", found["commit"])
+    found = measured(report.RESULTS / "speed.json")
     return f"{report.machine_lines(found)}\n\n{report.goals_table(found)}\n"
+
+
+def measured(path: Path) -> dict:
+    """What was measured, at a commit that can be checked out."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    check_clean(path, found["commit"])
+    return found
 
 
 def check_clean(path: Path, commit: str | None) -> None:
@@ -99,10 +104,7 @@ def check_clean(path: Path, commit: str | None) -> None:
 
 def serving_block() -> str:
     """What exported models answer, how fast, and which machine said so."""
-    path = RESULTS / "serving" / "serving.json"
-    found = json.loads(path.read_text(encoding="utf-8"))
-    check_clean(path, found["commit"])
-    return serving.serving_block(found)
+    return serving.serving_block(measured(RESULTS / "serving" / "serving.json"))
 
 
 PAGES = {  # page -> the blocks in it

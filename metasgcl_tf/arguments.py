@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import metasgcl_tf
 from metasgcl_tf.comparison_arguments import add_compare, add_hybrid
-from metasgcl_tf.shared_arguments import add_columns, add_data, add_set, add_settings, variants_help
+from metasgcl_tf.shared_arguments import add_columns, add_data, add_model, add_set, add_settings
 from metasgcl_tf.tuning_arguments import add_tune
 
 DESCRIPTION = "Sequential recommendation: train a model on an interaction log, rank what comes next."
@@ -87,8 +87,7 @@ def add_train(commands: Any) -> None:
     )
     add_data(train)
     add = train.add_argument
-    add("--model", metavar="NAME", help="meta_sgcl (default) or another that `metasgcl models` names")
-    add("--variant", metavar="NAME", help=f"of the model: {variants_help()}")
+    add_model(train)
     add("--config", metavar="FILE", help="YAML file of settings, such as config.yaml of another run")
     add_settings(train)
     add("--seed", type=int, metavar="N", help="of weights, shuffling and noise (default 1)")

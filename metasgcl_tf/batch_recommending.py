@@ -19,7 +19,7 @@ from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.text_files import read_text, split_lines
 from metasgcl_tf.errors import InputError, require
 from metasgcl_tf.recommendation_files import check_not_read, read_titles, with_titles
-from metasgcl_tf.recommending import BATCH, best_next, user_of, warn_of_unanswered
+from metasgcl_tf.recommending import BATCH, best_next, how_many, user_of, warn_of_unanswered
 from metasgcl_tf.run_folder import FILES_THAT_ANSWER, Run, load_run
 
 ALL = "all"
@@ -62,7 +62,7 @@ def recommend_users(
     folder, out = Path(folder), Path(out)
     require(out.suffix in (".parquet", ".csv"), "out", "a file that ends in .parquet or .csv", str(out))
     run = load_run(folder, compile=False)
-    k = min(10, run.log.num_items) if k is None else k
+    k = how_many(run.log, k)
     require(1 <= k <= run.log.num_items, "k", f"between 1 and the number of items, {run.log.num_items}", k)
     rows, named = rows_of(run.log, users), None if titles is None else read_titles(titles)
     files = {name: folder / name for name in FILES_THAT_ANSWER}

@@ -154,7 +154,7 @@ def run_recommend(arguments: argparse.Namespace) -> None:
         histories = {arguments.user: run.log.raw_items(run.log.history(known[0]))}
     else:
         histories = recommendation_files.read_histories(arguments.histories)
-    k = min(10, run.log.num_items) if arguments.k is None else arguments.k
+    k = recommending.how_many(run.log, arguments.k)
     found = recommending.recommend(
         run, histories, k=k, exclude_seen=not arguments.include_seen, user_index=known
     )

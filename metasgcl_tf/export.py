@@ -18,7 +18,6 @@ from metasgcl_tf.models.neural import NeuralRecommender
 from metasgcl_tf.reports.model_card import model_card
 from metasgcl_tf.run_folder import Run, load_run, read_metrics
 from metasgcl_tf.serving import conversion
-from metasgcl_tf.serving.check import SAMPLE
 from metasgcl_tf.serving.core import Core
 from metasgcl_tf.serving.endpoints import Serving
 from metasgcl_tf.serving.sample import write_sample
@@ -50,6 +49,7 @@ def export(run_folder: str | Path, to: str | Path, *, core_k: int = 100, formats
     require(core_k >= 1, "core_k", "at least 1", core_k)
     conversion.check_formats(formats)
     run, to = load_run(run_folder), Path(to)
+    core_k = min(core_k, run.log.num_items)
     try:
         to.mkdir(parents=True, exist_ok=True)
         writing = Path(tempfile.mkdtemp(prefix=".writing-", dir=to))
@@ -58,9 +58,9 @@ def export(run_folder: str | Path, to: str | Path, *, core_k: int = 100, formats
             f"`to` should be a folder that can be written. Received: {str(to)!r} ({error.strerror})."
         ) from None
     try:
-        write_artefacts(run, writing, min(core_k, run.log.num_items), formats)
-        write_sample(run, writing, min(core_k, run.log.num_items))
-        write_warmup(writing, to.resolve().name)
+        write_artefacts(run, writing, core_k, formats)
+        histories = write_sample(run, writing, core_k)
+        write_warmup(run, writing, to.resolve().name, histories)
         (writing / "model_card.md").write_text(model_card(run, read_metrics(run_folder)), encoding="utf-8")
         for name in LINKED:
             (writing / name).symlink_to(Path("serving") / name)
@@ -100,8 +100,8 @@ def write_vocabulary(items: pl.Series, path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
 
 
-def write_warmup(folder: Path, name: str) -> None:
-    """Writes requests that a server answers to itself before it takes others: for 1 and for 64 users."""
+def write_warmup(run: Run, folder: Path, name: str, histories: list[list[int | str]]) -> None:
+    """Writes requests that a server answers to itself before it takes others, where the extra is there."""
     try:
         from metasgcl_tf.serving.warmup import write_requests
     except ImportError:
@@ -109,10 +109,7 @@ def write_warmup(folder: Path, name: str) -> None:
             'No warm-up requests were written: they need pip install "metasgcl-tf[serving]".', stacklevel=3
         )
         return
-    sample = pl.read_parquet(folder / SAMPLE)
-    write_requests(
-        folder / "assets.extra", name, sample["history"].to_list(), (folder / "items.npy").exists()
-    )
+    write_requests(folder / "assets.extra", name, histories, isinstance(run.model, NeuralRecommender))
 
 
 def published(writing: Path, to: Path) -> Path:

@@ -89,7 +89,7 @@ def best_next(
     for start in range(0, len(histories), BATCH):
         batch = slice(start, start + BATCH)
         users = None if user_index is None else user_index[batch]
-        best, scores = model.recommend(_left_padded(histories[batch]), k, exclude_seen, users)
+        best, scores = model.recommend(left_padded(histories[batch]), k, exclude_seen, users)
         frames.append(_frame(log, start, np.asarray(best), np.asarray(scores)))
     return pl.concat(frames)
 
@@ -102,6 +102,11 @@ def warn_of_unanswered(unanswered: int, histories: int) -> None:
             "recommend, unless seen ones are included.",
             stacklevel=3,
         )
+
+
+def how_many(log: InteractionLog, k: int | None) -> int:
+    """k, or where it is left open 10, or all items where there are fewer."""
+    return min(10, log.num_items) if k is None else k
 
 
 def user_of(log: InteractionLog, user: str) -> int:
@@ -138,9 +143,10 @@ def _known_items(log: InteractionLog, histories: Iterable[Sequence[Any]]) -> lis
     return known
 
 
-def _left_padded(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """`[B, L]` int32, newest last; L is the longest row's length, at least 1."""
-    length = max(1, *(len(row) for row in rows))
+def left_padded(rows: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
+    """`[B, L]` int32, newest last; L is `length`, or the longest row's length, at least 1."""
+    if length is None:
+        length = max(1, *(len(row) for row in rows))
     return np.stack([np.pad(row, (length - len(row), 0)) for row in rows]).astype(np.int32)
 
 

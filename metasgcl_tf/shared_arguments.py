@@ -49,6 +49,13 @@ def add_settings(
     add("--epochs", type=int, metavar="N", help=epochs)
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The options that name a model."""
+    add = parser.add_argument
+    add("--model", metavar="NAME", help="meta_sgcl (default) or another that `metasgcl models` names")
+    add("--variant", metavar="NAME", help=f"of the model: {variants_help()}")
+
+
 def add_set(parser: argparse.ArgumentParser, settings: str) -> None:
     """`--set`, for the settings that the help names."""
     more = {"nargs": "+", "action": "extend", "default": []}

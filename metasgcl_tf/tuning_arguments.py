@@ -4,7 +4,7 @@ import argparse
 import re
 from typing import Any
 
-from metasgcl_tf.shared_arguments import add_data, add_settings, variants_help
+from metasgcl_tf.shared_arguments import add_data, add_model, add_settings
 
 TUNE_HELP = """\
 Searches for the settings with which a model ranks the validation items best,
@@ -33,8 +33,7 @@ def add_tune(commands: Any) -> None:
     )
     add = tune.add_argument
     add_data(tune)
-    add("--model", metavar="NAME", help="meta_sgcl (default) or another that `metasgcl models` names")
-    add("--variant", metavar="NAME", help=f"of the model: {variants_help()}")
+    add_model(tune)
     add("--config", metavar="FILE", help="YAML file of settings that every trial has")
     add_settings(tune, epochs="of a trial, at most (default: as many as the preset has)")
     add("--seed", type=int, metavar="N", help="of the search; trial n has the seed N + n (default 1)")

@@ -73,6 +73,14 @@ def trained_run(cyclic_log, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def run(trained_run):
+    """That run, loaded; tests only read from it."""
+    from metasgcl_tf.run_folder import load_run
+
+    return load_run(trained_run)
+
+
+@pytest.fixture(scope="session")
 def counted_run(tmp_path_factory):
     """The folder of an ItemCooccurrence run on the cyclic log with 64-bit ids: item n is 2^53 + 1 + n."""
     from metasgcl_tf import cli
@@ -94,6 +102,14 @@ def exported(trained_run, tmp_path_factory):
 
     to = tmp_path_factory.mktemp("saved_models") / "cycle"
     return export(trained_run, to, core_k=4, formats=["onnx", "litert"])
+
+
+@pytest.fixture(scope="session")
+def endpoints(exported):
+    """That version, loaded."""
+    from metasgcl_tf.serving import Loaded
+
+    return Loaded(exported)
 
 
 @pytest.fixture(scope="session")

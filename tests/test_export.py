@@ -14,20 +14,9 @@ from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.export import export, published, write_vocabulary
 from metasgcl_tf.models import Pop
-from metasgcl_tf.run_folder import load_run
 from metasgcl_tf.serving import Loaded
 
 FIRST = 2**53 + 1  # no float holds it
-
-
-@pytest.fixture(scope="module")
-def run(trained_run):
-    return load_run(trained_run)
-
-
-@pytest.fixture(scope="module")
-def endpoints(exported):
-    return Loaded(exported)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 from metasgcl_tf.config import build_config
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.names import data_name, name_of, title_of
-from metasgcl_tf.reports.tables import PROTOCOLS, SHOWN
+from metasgcl_tf.reports.tables import PROTOCOLS, SHOWN, tested
 from metasgcl_tf.run_folder import read_metrics, write_whole
 from metasgcl_tf.tuning import figures
 from metasgcl_tf.tuning.best import RUN, verdict
@@ -121,13 +121,9 @@ def test_section(report: dict[str, Any]) -> str:
     """Test numbers of the best configuration, trained on the whole budget, beside what needs no training."""
     if not report:
         return "<p>The best configuration is not trained on the whole budget yet.</p>"
-    tested = {name: values["test"] for name, values in report["baselines"].items()}
-    tested[report["model"]] = report["test"]
-    if "best_possible" in report:
-        tested["best possible"] = report["best_possible"]["test"]
     rows = [
         [title_of(name) if seen == "masked" else "", seen, *(f"{values[seen][n]:.4f}" for n in SHOWN)]
-        for name, values in tested.items()
+        for name, values in tested(report).items()
         for seen in PROTOCOLS
     ]
     head = ["model", "seen items", *(name.upper() for name in SHOWN)]

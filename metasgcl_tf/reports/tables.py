@@ -17,6 +17,15 @@ SHOWN = ("hr@5", "hr@10", "ndcg@5", "ndcg@10")
 PROTOCOLS = ("masked", "kept")
 
 
+def tested(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The test numbers of `metrics.json` by name: baselines, the model, and the best possible if known."""
+    rows = {name: values["test"] for name, values in report.get("baselines", {}).items()}
+    rows[report["model"]] = report["test"]
+    if "best_possible" in report:
+        rows["best possible"] = report["best_possible"]["test"]
+    return rows
+
+
 def results_table(report: dict[str, Any]) -> Table:
     """The test numbers of a run beside its baselines, both protocols, as in `metrics.json`.
 
@@ -30,11 +39,7 @@ def results_table(report: dict[str, Any]) -> Table:
         table.add_column(name.upper(), justify="right")
     if best:
         table.add_column("of best", justify="right")
-    rows = {name: values["test"] for name, values in report.get("baselines", {}).items()}
-    rows[report["model"]] = report["test"]
-    if best:
-        rows["best possible"] = best
-    for model, values in rows.items():
+    for model, values in tested(report).items():
         for protocol in PROTOCOLS:
             numbers = [f"{values[protocol][name]:.4f}" for name in SHOWN]
             if best:

@@ -16,7 +16,6 @@ from metasgcl_tf.errors import InputError
 from metasgcl_tf.serving.loaded import Loaded, padded
 
 SAMPLE = "sample.parquet"
-ARTEFACTS = ("serving", "core", "core.onnx", "core.tflite")
 RUNTIMES = {"core.onnx": "onnxruntime", "core.tflite": "ai_edge_litert"}
 TOLERANCE = 1e-5  # of a score, relative above 1: what the order of a sum changes
 CALLS = {1: 300, 64: 60}  # users -> how often they are timed
@@ -67,12 +66,7 @@ def check(folder: Path, artefact: str) -> dict[str, Any]:
     raw = artefact == "serving"
     histories = sample["history" if raw else "dense_history"].to_list()
     expected = sample["item_ids" if raw else "dense_item_ids"].to_list()
-    ask = {
-        "serving": serving_asker,
-        "core": core_asker,
-        "core.onnx": onnx_asker,
-        "core.tflite": litert_asker,
-    }[artefact](folder / artefact, k)
+    ask = ARTEFACTS[artefact](folder / artefact, k)
     item_ids, scores = ask(histories)
     report = compared(expected, sample["scores"].to_list(), item_ids, scores)
     milliseconds = {users: latency(ask, histories, users) for users in CALLS}
@@ -150,6 +144,13 @@ def _dense(answer: Callable[[np.ndarray], dict[str, np.ndarray]], k: int) -> Ask
 
     return ask
 
+
+ARTEFACTS = {
+    "serving": serving_asker,
+    "core": core_asker,
+    "core.onnx": onnx_asker,
+    "core.tflite": litert_asker,
+}
 
 if __name__ == "__main__":
     print(json.dumps(check(Path(sys.argv[1]), sys.argv[2])))

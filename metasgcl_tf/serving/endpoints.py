@@ -1,4 +1,4 @@
-"""What an exported model answers: TensorFlow functions of raw or dense ids."""
+"""What an exported model answers in the log's own ids, as TensorFlow functions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +48,7 @@ class Serving(tf.Module):
         if isinstance(model, VariationalTransformer):
             self.draws_of = model.drawn_vectors
         self.scores_of = once(score)
-        self.popularity = tf.Variable(popularity, trainable=False)
+        self.popularity = tf.Variable(np.append(np.float32(-np.inf), popularity[1:]), trainable=False)
         self.file = tf.saved_model.Asset(vocabulary)
         line, column = tf.lookup.TextFileIndex.LINE_NUMBER, tf.lookup.TextFileIndex.WHOLE_LINE
         if id_dtype == tf.int64:
@@ -182,8 +182,7 @@ class Serving(tf.Module):
 
     def or_popularity(self, item_ids: Tensor, scores: Tensor) -> Tensor:
         """`[B, V + 1]` scores, but of histories of nothing the popularity."""
-        popularity = tf.concat([[-np.inf], self.popularity[1:]], axis=0)
-        return tf.where(known(item_ids), scores, popularity[None])
+        return tf.where(known(item_ids), scores, self.popularity[None])
 
     def dense(self, history: Tensor) -> Tensor:
         """`[B, N]` raw ids to `[B, N + 1]` dense ones, left padded with 0; unknown ids are skipped."""

@@ -13,7 +13,6 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from metasgcl_tf.serving import Loaded
 from metasgcl_tf.serving.client import Client, predict_request
 from metasgcl_tf.serving.service import served
 
@@ -40,11 +39,6 @@ def client(request, exported):
             client = Client(address, "cycle")
             yield client
             client.close()
-
-
-@pytest.fixture(scope="module")
-def endpoints(exported):
-    return Loaded(exported)
 
 
 def assert_same(found, expected):

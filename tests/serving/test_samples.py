@@ -4,21 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from metasgcl_tf.run_folder import load_run
 from metasgcl_tf.serving import Loaded
 
 HISTORY = [["i3", "i4", "i5"], ["", "", "nowhere"]]
 DRAWS = 400
-
-
-@pytest.fixture(scope="module")
-def run(trained_run):
-    return load_run(trained_run)
-
-
-@pytest.fixture(scope="module")
-def endpoints(exported):
-    return Loaded(exported)
 
 
 def test_off_there_is_no_noise(endpoints):

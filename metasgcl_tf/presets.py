@@ -1,7 +1,7 @@
 """What each data set's models are trained with where it differs from their defaults.
 
-Chosen on validation items: meta_sgcl and item_cooccurrence on toys and synthetic, acvae and bert4rec on toys;
-beauty and sports take those of toys. The other models of toys have the settings of their papers with
+Chosen on validation items: meta_sgcl and item_cooccurrence on toys and synthetic, acvae, bert4rec and duorec
+on toys; beauty and sports take those of toys. The other models of toys have the settings of their papers with
 Meta-SGCL's dropout, decay and, as far as a night for all allows, epochs; sasrec is as deep as Meta-SGCL.
 """
 
@@ -37,8 +37,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "acvae": AMAZON | {"dropout": 0.2, "learning_rate": 0.003, "batch_size": 48, "epochs": 20},
         "contrast_vae": AMAZON | {"batch_size": 48, "epochs": 30},
         "bert4rec": AMAZON
-        | {"dropout": 0.2, "mask_prob": 0.6, "batch_size": 64, "epochs": 100, "patience": 30},
-        "duorec": AMAZON | {"learned_positions": True, "batch_size": 256, "epochs": 20},
+        | {
+            **{"dropout": 0.2, "mask_prob": 0.6, "learned_positions": False},
+            **{"batch_size": 64, "epochs": 100, "patience": 30},
+        },
+        "duorec": AMAZON | {"similarity": "cosine", "temperature": 0.5, "batch_size": 256, "epochs": 20},
         "gru4rec": AMAZON | {"batch_size": 48, "epochs": 50, "patience": 20},
         "caser": AMAZON | {"batch_size": 256, "epochs": 20},
         "bpr_mf": {"l2_weight": 0.01, "batch_size": 1024},

@@ -9,8 +9,10 @@ import pytest
 from tests.conftest import REPOSITORY
 
 EPOCHS, SETTLED = 200, 20
-# Python lets some 8 MB of cycles gather before it looks for them, and what is in use wanders about the heap.
-# 20 MB in 180 epochs would be 0.1 MB in each.
+# Python lets some 8 MB of cycles gather before it looks for them. Each time a model is saved, Keras makes an
+# optimizer for each that it finds there (its list of attributes to skip is stored under one name and looked
+# for under another), and TensorFlow keeps 0.07 MB of each until `clear_session`: whatever the size of the
+# model, 0.2 MB for the three of Meta-SGCL, and 30 epochs or so are saved. More than this would be ours.
 MOST_MORE = 20
 
 

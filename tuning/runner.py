@@ -15,6 +15,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from metasgcl_tf.data.splitting import Split
 from metasgcl_tf.models import SequentialRecommender
 from metasgcl_tf.run_folder import MODEL
+from metasgcl_tf.tuning.forgetting import forgetting_gradients
 from metasgcl_tf.tuning.hypermodel import RecommenderHyperModel
 from metasgcl_tf.tuning.leases import CALLS_BEFORE_LOST, LOST_AFTER, heard_of
 from metasgcl_tf.tuning.search import Search
@@ -86,6 +87,7 @@ class TrialRunner(BaseTuner):
         else:
             trial.status = TrialStatus.COMPLETED
 
+    @forgetting_gradients()  # or a search would keep the traced functions of every model it tried
     def run_trial(self, trial: Trial, *_: Any, **__: Any) -> None:
         """Trains one trial; the oracle gets every epoch."""
         keras.backend.clear_session()

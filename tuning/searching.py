@@ -58,7 +58,9 @@ def tune(
     console.print(split.describe(), highlight=False, soft_wrap=True)
     with only_process_on(folder):
         asked = {"trials": trials, "max_seconds": max_seconds, "counts": split.counts()}
-        write_search(folder, search, asked | provenance())
+        now = provenance()
+        began = {name: before[name] for name in now if name in before}  # a report tells how it began
+        write_search(folder, search, asked | now | began)
         run_trials(search, split, folder, trials, console, max_seconds=max_seconds, lost_after=lost_after)
         return train_best(search, folder, console)
 

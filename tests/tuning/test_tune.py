@@ -9,6 +9,7 @@ from metasgcl_tf.config import build_config, read_config_file
 from metasgcl_tf.run_folder import read_metrics
 from metasgcl_tf.training import train
 from metasgcl_tf.tuning import devices
+from metasgcl_tf.tuning import tune as tune_in_python
 from metasgcl_tf.tuning.search import Search, read_search
 from metasgcl_tf.tuning.trials import best_first, read_trials
 
@@ -64,6 +65,15 @@ def test_the_folder_alone_goes_on(searched, capsys):
     assert "2 of 2 trials were over before" in printed
     assert str(searched / "report.html") in printed and "Test on" in printed
     assert (searched / "best" / "metrics.json").read_bytes() == before
+
+
+def test_a_folder_tells_how_its_search_began(searched, search, monkeypatch):
+    before = read_search(searched)
+    monkeypatch.setattr("sys.argv", ["metasgcl", "tune", "--out", "again"])
+    monkeypatch.setattr("metasgcl_tf.run_folder._commit", lambda: "another")
+    tune_in_python(search, searched, trials=2, max_seconds=9.0)
+    assert read_search(searched) == before | {"max_seconds": 9.0}
+    assert before["command"] and before["max_seconds"] is None
 
 
 @pytest.mark.parametrize(

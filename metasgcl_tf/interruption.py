@@ -23,7 +23,10 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Notes the first Ctrl-C or SIGTERM within instead of acting on it; a second one acts at once."""
+    """Notes the first Ctrl-C or SIGTERM within instead of acting on it; a second one acts at once.
+
+    One that nobody acted on within acts at the end.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # which alone gets signals
         yield request
@@ -44,3 +47,5 @@ def stop_request() -> Iterator[StopRequest]:
         yield request
     finally:
         restore()
+    if request.signal is not None:
+        signal.raise_signal(request.signal)

@@ -28,7 +28,7 @@ from metasgcl_tf.models import SequentialRecommender
 
 CONFIG, INTERACTIONS, MODEL = "config.yaml", "interactions.parquet", "model.keras"
 HISTORY, RANKS, METRICS, TENSORBOARD = "history.csv", "ranks.parquet", "metrics.json", "tensorboard"
-STARTED = "started.json"
+STARTED, TRAINED = "started.json", "trained.keras"  # until the run is finished; the second of a hybrid
 FILES_THAT_ANSWER = (MODEL, INTERACTIONS, "users.parquet", "items.parquet")  # what recommendations hang on
 
 
@@ -85,7 +85,7 @@ def start(
         run.mkdir(parents=True, exist_ok=True)
         for name in (TENSORBOARD, checkpoints.FOLDER):
             shutil.rmtree(run / name, ignore_errors=True)
-        for name in (METRICS, MODEL, HISTORY, RANKS, STARTED):
+        for name in (METRICS, MODEL, HISTORY, RANKS, STARTED, TRAINED):
             (run / name).unlink(missing_ok=True)
         if provenance is not None:
             write_whole(run / STARTED, json.dumps(provenance))
@@ -122,7 +122,8 @@ def read_provenance(run: Path) -> dict[str, Any]:
 def tidy(run: Path) -> None:
     """Removes what a finished run no longer needs."""
     shutil.rmtree(run / checkpoints.FOLDER, ignore_errors=True)
-    (run / STARTED).unlink(missing_ok=True)
+    for name in (STARTED, TRAINED):
+        (run / name).unlink(missing_ok=True)
 
 
 def _unusable(run: Path, error: OSError) -> InputError:

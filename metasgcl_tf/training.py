@@ -161,6 +161,8 @@ def best_of_training(
 ) -> SequentialRecommender:
     """The model of the best epoch, or as it is where there is nothing to fit; it is in `model.keras` too.
 
+    Of a hybrid it is in `trained.keras`, so that a training that is cut short later finds it.
+
     Args:
         model: adapted.
         split: the log and its parts.
@@ -174,6 +176,7 @@ def best_of_training(
         model.compile()
         save_whole(model, run / run_folder.MODEL)
         return model
+    kept = run / (run_folder.TRAINED if config.training.hybrid else run_folder.MODEL)
     with EpochLines(console, config.training.epochs, start) as lines:
         noted = [
             keras.callbacks.CSVLogger(run / run_folder.HISTORY, append=True),
@@ -181,8 +184,8 @@ def best_of_training(
             WarnOnPosteriorCollapse(),
             lines,
         ]
-        fit(model, split, config, noted, checkpoint=run / run_folder.MODEL, start=start, keeper=keeper)
-    best = keras.models.load_model(run / run_folder.MODEL, compile=not config.training.hybrid)
+        fit(model, split, config, noted, checkpoint=kept, start=start, keeper=keeper)
+    best = keras.models.load_model(kept, compile=not config.training.hybrid)
     write_projector(run / run_folder.TENSORBOARD, best, split.log)
     return best
 

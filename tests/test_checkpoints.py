@@ -56,12 +56,16 @@ def kill_after(step, monkeypatch):
     monkeypatch.setattr(fitting.KeepCheckpoints, "on_train_batch_begin", on_train_batch_begin, raising=False)
 
 
+def state(model):
+    return model.weights + (model.optimizer.variables if model.compiled else [])
+
+
 def assert_same_run(one, other):
     for part in ("valid", "test"):
         assert read_metrics(one)[part] == read_metrics(other)[part]
     assert (one / "history.csv").read_text() == (other / "history.csv").read_text()
-    models = [load_run(folder).model for folder in (one, other)]
-    for first, second in zip(*(m.weights + m.optimizer.variables for m in models), strict=True):
+    states = (state(load_run(folder).model) for folder in (one, other))
+    for first, second in zip(*states, strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(first), keras.ops.convert_to_numpy(second))
 
 
@@ -81,8 +85,10 @@ def test_a_killed_training_goes_on_to_the_same_end(whole, config, steps, tmp_pat
     )
 
 
-def test_a_training_that_was_over_is_not_prolonged(config, tmp_path, monkeypatch):
-    stopping = build_config(config.flat(), {"patience": 1, "learning_rate": 1e-9, "epochs": 9})
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_a_training_that_was_over_is_not_prolonged(config, tmp_path, monkeypatch, hybrid):
+    more = {"patience": 1, "learning_rate": 1e-9, "epochs": 9, "hybrid": hybrid}
+    stopping = build_config(config.flat(), more)
     train(stopping, tmp_path / "whole")
     epochs = len(pl.read_csv(tmp_path / "whole" / "history.csv"))
     assert epochs < 9

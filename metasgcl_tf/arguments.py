@@ -18,6 +18,7 @@ Reads a log, trains a model on it and ranks every user's last item among all.
   metasgcl train --data toys --out runs/toys
   metasgcl train --data log.csv --set hidden_dim=128 dropout=0.4
   metasgcl train --config runs/toys/config.yaml --out runs/toys-again
+  metasgcl train --resume runs/toys             goes on after a crash or Ctrl-C
 
 The last item of a user is for testing, the one before for choosing the
 epoch, the rest for training. The table shows every number twice: with the
@@ -93,6 +94,7 @@ def add_train(commands: Any) -> None:
     add("--seed", type=int, metavar="N", help="of weights, shuffling and noise (default 1)")
     add("--out", metavar="RUN", help="folder to write (default runs/DATA-MODEL-seedN)")
     add("--overwrite", action="store_true", help="replace the run in that folder")
+    add("--resume", metavar="RUN", help="go on with a training that was cut short, as if it had not been")
 
 
 def add_update(commands: Any) -> None:

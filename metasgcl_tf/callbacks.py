@@ -87,13 +87,13 @@ class EpochLines(keras.callbacks.Callback):
 
     Args:
         console: where to; the bar shows on a terminal only.
+        epochs: how many there are at most.
         best: the validation NDCG@10 so far.
     """
 
-    def __init__(self, console: Console, best: float = -math.inf) -> None:
+    def __init__(self, console: Console, epochs: int, best: float = -math.inf) -> None:
         super().__init__()
-        self.console = console
-        self.best = best
+        self.console, self.epochs, self.best = console, epochs, best
         self.bar = Progress(disable=True)
 
     def __enter__(self) -> "EpochLines":
@@ -124,7 +124,7 @@ class EpochLines(keras.callbacks.Callback):
         mark = " best so far" if ndcg > self.best else ""
         self.best = max(self.best, ndcg)
         self.console.print(
-            f"epoch {epoch + 1:3d}/{self.params['epochs']}  loss {logs.get('loss', math.nan):8.4f}  valid "
+            f"epoch {epoch + 1:3d}/{self.epochs}  loss {logs.get('loss', math.nan):8.4f}  valid "
             f"HR@10 {logs.get('val_hr@10', math.nan):.4f} NDCG@10 {ndcg:.4f}{mark}",
             highlight=False,
             soft_wrap=True,

@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import yaml
 
 from metasgcl_tf.arguments import build_parser
-from metasgcl_tf.errors import InputError, NonFiniteLossError
+from metasgcl_tf.errors import InputError, NonFiniteLossError, TrainingError
 
 # Options that are configuration keys of the same name.
 CONFIG_OPTIONS = (
@@ -33,14 +34,17 @@ def run_train(arguments: argparse.Namespace) -> None:
 
     from metasgcl_tf.config import build_config, read_config_file
     from metasgcl_tf.names import run_name
-    from metasgcl_tf.training import train
+    from metasgcl_tf.training import resume, train
 
-    config = build_config(
-        read_config_file(arguments.config) if arguments.config is not None else {},
-        parse_settings(arguments.set),
-        given_options(arguments),
-    )
-    out, console = arguments.out or Path("runs") / run_name(config), Console()
+    layers = [parse_settings(arguments.set), given_options(arguments)]
+    console = Console()
+    if arguments.resume is not None:
+        if any([*layers, arguments.config, arguments.out, arguments.overwrite]):
+            raise InputError("`--resume` goes alone: a run goes on as it began. Received: other options.")
+        print_run(resume(arguments.resume, console=console), arguments.resume, console)
+        return
+    config = build_config(read_config_file(arguments.config) if arguments.config else {}, *layers)
+    out = arguments.out or Path("runs") / run_name(config)
     print_run(train(config, out, overwrite=arguments.overwrite, console=console), out, console)
 
 
@@ -274,7 +278,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0; 1 if a run of a comparison failed or an export answers wrongly; 2 after bad input or
-        a file that cannot be read or written, with one line on standard error; 130 after Ctrl-C.
+        a file that cannot be read or written, with one line on standard error; 130 after Ctrl-C and 143 after
+        SIGTERM.
     """
     arguments = build_parser().parse_args(argv)
     try:
@@ -285,10 +290,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("ignore", "You are using a softmax over axis")
             warnings.simplefilter("ignore", DeprecationWarning)
             return COMMANDS[arguments.command](arguments) or 0
-    except KeyboardInterrupt:
-        say("error", "interrupted")
-        return 130
-    except (InputError, NonFiniteLossError, OSError) as error:
+    except KeyboardInterrupt as interruption:
+        say("error", str(interruption) or "interrupted")
+        return 128 + getattr(interruption, "signal", signal.SIGINT)
+    except (InputError, NonFiniteLossError, TrainingError, OSError) as error:
         say("error", error)
         return 2
 

@@ -4,6 +4,7 @@ In a process of its own because TensorFlow keeps what it has allocated, so that 
 because a run that is killed for lack of memory then takes nothing else with it.
 """
 
+import contextlib
 import os
 import statistics
 import subprocess
@@ -24,6 +25,7 @@ from metasgcl_tf.run_folder import provenance, read_metrics
 from metasgcl_tf.run_plan import PlannedRun, check_finished, plan
 
 ALL = "all"
+SECONDS_TO_STOP = 60
 
 
 def compare(
@@ -123,8 +125,12 @@ def train_apart(run: PlannedRun, label: str, console: Console) -> str | None:
                 if line.startswith("metasgcl: warning: "):
                     warnings.warn(f"{label}: {line.removeprefix('metasgcl: warning: ')}", stacklevel=2)
             process.wait()
+        except KeyboardInterrupt:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(SECONDS_TO_STOP)  # it got the signal too and writes a checkpoint
+            raise
         finally:
-            process.kill()  # after Ctrl-C; nothing where it has ended
+            process.kill()  # nothing where it has ended
             process.wait()
     if process.returncode < 0:
         return f"killed by signal {-process.returncode}; see {log}"

@@ -56,6 +56,7 @@ class TrainingConfig:
         cosine_decay: let both learning rates fall to 1 % along a cosine over `epochs`.
         every_prefix: one sample for every prefix instead of all positions of one causal pass.
         mixed_precision: compute in bfloat16 and keep the weights in float32, for GPUs.
+        checkpoint_steps: write a checkpoint after this many steps, besides those after every epoch.
     """
 
     model: str = "meta_sgcl"
@@ -70,6 +71,7 @@ class TrainingConfig:
     cosine_decay: bool = False
     every_prefix: bool = False
     mixed_precision: bool = False
+    checkpoint_steps: int = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +194,7 @@ def _typed(key: str, value: Any, expected: Any) -> Any:
 
 
 def _check_training(training: TrainingConfig) -> None:
-    for name in ("epochs", "patience", "batch_size"):
+    for name in ("epochs", "patience", "batch_size", "checkpoint_steps"):
         require(getattr(training, name) >= 1, name, "at least 1", getattr(training, name))
     for name in ("learning_rate", "meta_learning_rate"):
         require(getattr(training, name) > 0, name, "above 0", getattr(training, name))

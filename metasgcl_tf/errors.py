@@ -37,3 +37,7 @@ def nearest(name: Any, valid: Iterable[str]) -> str:
 
 class NonFiniteLossError(ArithmeticError):
     """A term of the loss became NaN or infinite; the message names the step and the term."""
+
+
+class TrainingError(RuntimeError):
+    """Training could not go on, for a reason outside of the model: no memory, say, or no data."""

@@ -19,13 +19,16 @@ import tensorflow as tf
 import yaml
 
 import metasgcl_tf
+from metasgcl_tf import checkpoints
 from metasgcl_tf.config import RunConfig, build_config, read_config_file
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.errors import InputError, require
+from metasgcl_tf.files import write_whole
 from metasgcl_tf.models import SequentialRecommender
 
 CONFIG, INTERACTIONS, MODEL = "config.yaml", "interactions.parquet", "model.keras"
 HISTORY, RANKS, METRICS, TENSORBOARD = "history.csv", "ranks.parquet", "metrics.json", "tensorboard"
+STARTED, TRAINED = "started.json", "trained.keras"  # until the run is finished; the second of a hybrid
 FILES_THAT_ANSWER = (MODEL, INTERACTIONS, "users.parquet", "items.parquet")  # what recommendations hang on
 
 
@@ -49,11 +52,8 @@ def check_free(run: Path, overwrite: bool) -> None:
         raise InputError(
             f"`out` should be a new folder (--overwrite replaces a run). Received: {str(run)!r}."
         )
-    if not all((run / name).is_file() for name in (CONFIG, INTERACTIONS)):
-        raise InputError(
-            f"`overwrite` replaces run folders only, with {CONFIG} and {INTERACTIONS}. "
-            f"Received: {str(run)!r}."
-        )
+    if not (run / CONFIG).is_file():
+        raise InputError(f"`overwrite` replaces run folders only, with {CONFIG}. Received: {str(run)!r}.")
 
 
 def check_apart(run: Path, source: Path, overwrite: bool) -> None:
@@ -62,17 +62,68 @@ def check_apart(run: Path, source: Path, overwrite: bool) -> None:
     check_free(run, overwrite)
 
 
-def start(run: Path, config: RunConfig, log: InteractionLog) -> None:
-    """Creates the folder with the configuration and the log; what an old run left goes, other files stay."""
+def check_begun(run: Path) -> None:
+    """Raises an `InputError` unless a training has begun in the folder."""
+    if not (run / CONFIG).is_file():
+        raise InputError(
+            f"`resume` should be a folder in which training has begun, with {CONFIG}. Received: {str(run)!r}."
+        )
+
+
+def start(
+    run: Path, config: RunConfig, log: InteractionLog, provenance: dict[str, Any] | None = None
+) -> None:
+    """Creates the folder with the configuration and the log; what an old run left goes, other files stay.
+
+    Args:
+        run: the folder.
+        config: of the run.
+        log: of the run.
+        provenance: of a training, for `resume`.
+    """
     try:
         run.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(run / TENSORBOARD, ignore_errors=True)
-        for name in (METRICS, MODEL, HISTORY, RANKS):
+        for name in (TENSORBOARD, checkpoints.FOLDER):
+            shutil.rmtree(run / name, ignore_errors=True)
+        for name in (METRICS, MODEL, HISTORY, RANKS, STARTED, TRAINED):
             (run / name).unlink(missing_ok=True)
-        (run / CONFIG).write_text(yaml.safe_dump(config.flat(), sort_keys=False), encoding="utf-8")
+        if provenance is not None:
+            write_whole(run / STARTED, json.dumps(provenance))
+        write_whole(run / CONFIG, yaml.safe_dump(config.flat(), sort_keys=False))
         log.save(run)
     except OSError as error:
         raise _unusable(run, error) from None
+
+
+def can_be_resumed(run: Path, config: RunConfig) -> bool:
+    """Whether the folder has a training of this configuration that was cut short after a checkpoint."""
+    if (run / METRICS).exists() or not checkpoints.files(run / checkpoints.FOLDER):
+        return False
+    try:
+        return build_config(read_config_file(run / CONFIG)) == config
+    except InputError:  # of another version
+        return False
+
+
+def read_provenance(run: Path) -> dict[str, Any]:
+    """The provenance of a training that has begun.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return json.loads((run / STARTED).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"`resume` should hold a readable {STARTED}. Received: {str(run)!r} ({error})."
+        ) from None
+
+
+def tidy(run: Path) -> None:
+    """Removes what a finished run no longer needs."""
+    shutil.rmtree(run / checkpoints.FOLDER, ignore_errors=True)
+    for name in (STARTED, TRAINED):
+        (run / name).unlink(missing_ok=True)
 
 
 def _unusable(run: Path, error: OSError) -> InputError:
@@ -89,13 +140,6 @@ def write_ranks(run: Path, ranks: pl.DataFrame) -> None:
 def write_metrics(run: Path, report: dict[str, Any]) -> None:
     """Writes the report of a run, whole or not at all: a run with a report is finished."""
     write_whole(run / METRICS, json.dumps(report, indent=2) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, whenever the process is killed."""
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
 
 
 def read_metrics(run: str | Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from metasgcl_tf.config import DataConfig, RunConfig, TrainingConfig, build_conf
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import HYBRID, file_name, settings_of
-from metasgcl_tf.run_folder import METRICS, RANKS, read_metrics
+from metasgcl_tf.run_folder import METRICS, RANKS, can_be_resumed, read_metrics
 
 DATA_KEYS = {field.name for field in dataclasses.fields(DataConfig)}
 TRAINING_KEYS = {field.name for field in dataclasses.fields(TrainingConfig)}
@@ -43,6 +43,8 @@ class PlannedRun:
     def command(self) -> list[str]:
         """The arguments of `metasgcl` that make this run."""
         end = ["--out", str(self.folder), "--overwrite"]
+        if can_be_resumed(self.folder, self.config):
+            return ["train", "--resume", str(self.folder)]
         if self.trained is not None:
             return ["hybrid", str(self.trained.folder), *end]
         return ["train", "--set", *(f"{key}={_as_yaml(value)}" for key, value in self.settings.items()), *end]

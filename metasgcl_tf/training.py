@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -11,18 +11,20 @@ import numpy as np
 from rich.console import Console
 from tensorboard.plugins import projector
 
-from metasgcl_tf import run_folder
-from metasgcl_tf.callbacks import EpochLines, StopOnNonFinite, WarnOnPosteriorCollapse
-from metasgcl_tf.config import RunConfig
-from metasgcl_tf.data import pipelines
+from metasgcl_tf import checkpoints, run_folder
+from metasgcl_tf.callbacks import EpochLines, WarnOnPosteriorCollapse
+from metasgcl_tf.checkpoint_callbacks import KeepCheckpoints
+from metasgcl_tf.config import RunConfig, build_config, read_config_file
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.readers import Columns
 from metasgcl_tf.data.splitting import Split, leave_one_out
 from metasgcl_tf.datasets import load
 from metasgcl_tf.errors import InputError, require
+from metasgcl_tf.files import held, save_whole
+from metasgcl_tf.fitting import fit
+from metasgcl_tf.interruption import stop_request
 from metasgcl_tf.mixing import mix
 from metasgcl_tf.models import MODELS, SequentialRecommender
-from metasgcl_tf.optimizers import PairOptimizer, RowWiseAdam
 from metasgcl_tf.run_report import write_report
 
 
@@ -33,7 +35,7 @@ def train(
 
     The folder holds `config.yaml`, the log with its ids (`*.parquet`), `model.keras` (the epoch with the
     best validation NDCG@10), `history.csv`, `tensorboard/`, `ranks.parquet` (of each user's test item) and
-    `metrics.json`.
+    `metrics.json`; until that is there, also the checkpoints that `resume` goes on from.
 
     Args:
         config: what to do, see `metasgcl_tf.config.build_config`.
@@ -45,14 +47,46 @@ def train(
         What `metrics.json` holds.
 
     Raises:
-        InputError: unusable data or configuration, or the folder exists.
+        InputError: unusable data or configuration, or the folder exists or is another process's.
+        InterruptedTraining: Ctrl-C or SIGTERM; the newest checkpoint is of that moment.
         NonFiniteLossError: a term of the loss became NaN; `model.keras` keeps the best epoch before.
+        TrainingError: TensorFlow gave up, for lack of memory, say.
     """
-    run, console = Path(out), console or Console(quiet=True)
+    run = Path(out)
     run_folder.check_free(run, overwrite)
+    return _train(run, config, load_log(config), new=True, console=console)
+
+
+def resume(run: str | Path, *, console: Console | None = None) -> dict:
+    """Goes on with a training that was cut short, to the weights and numbers it would have reached.
+
+    Bit by bit on the same machine, wherever it was cut; without a readable checkpoint it begins anew.
+
+    Args:
+        run: the run folder.
+        console: where progress goes; by default nowhere.
+
+    Returns:
+        What `metrics.json` holds; of a run that is finished, without doing anything.
+
+    Raises:
+        InputError: no run folder, or one that another process writes to.
+        Exception: as `train`.
+    """
+    run = Path(run)
+    run_folder.check_begun(run)
+    if report := run_folder.read_metrics(run):
+        return report
+    config = build_config(read_config_file(run / run_folder.CONFIG))
+    if checkpoints.files(run / checkpoints.FOLDER):
+        return _train(run, config, InteractionLog.load(run), new=False, console=console)
+    return _train(run, config, load_log(config), new=True, console=console)
+
+
+def _train(run: Path, config: RunConfig, log: InteractionLog, *, new: bool, console: Console | None) -> dict:
+    """`train` or, in a folder that is not `new`, `resume`."""
     started, provenance = time.perf_counter(), run_folder.provenance()
-    log = load_log(config)
-    split = leave_one_out(log)
+    console, split = console or Console(quiet=True), leave_one_out(log)
     console.print(split.describe(), highlight=False, soft_wrap=True)
 
     model = build_model(config, split)
@@ -60,13 +94,21 @@ def train(
         require(model.learns(), "model", "one that is trained, for a hybrid", config.training.model)
     if model.learns():
         check_trainable(split)
-    run_folder.start(run, config, log)
-    model, more = best_of_training(model, split, config, run, console), {}
-    if config.training.hybrid:
-        model, more["hybrid"] = mix(model, split, config, console)
-        model.save(run / run_folder.MODEL)
-    seconds = time.perf_counter() - started
-    return write_report(run, model, split, config, provenance, seconds, **more)
+    with held(run, "trains"):
+        if new:
+            run_folder.start(run, config, log, provenance)
+        else:
+            provenance = run_folder.read_provenance(run)
+        with stop_request() as request:
+            keeper = KeepCheckpoints(run, config.training.checkpoint_steps, request)
+            model, more = best_of_training(model, split, config, run, console, keeper=keeper), {}
+        if config.training.hybrid:
+            model, more["hybrid"] = mix(model, split, config, console)
+            save_whole(model, run / run_folder.MODEL)
+        seconds = keeper.seconds_before + time.perf_counter() - started
+        report = write_report(run, model, split, config, provenance, seconds, **more)
+        run_folder.tidy(run)
+    return report
 
 
 def build_model(config: RunConfig, split: Split) -> SequentialRecommender:
@@ -108,25 +150,6 @@ def load_log(config: RunConfig) -> InteractionLog:
     return load(data.data, columns=columns, manual_dir=data.manual_dir, **kept)
 
 
-def build_optimizer(config: RunConfig, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """Adam, or a pair of them for a two-step update, at constant rates or rates that fall along a cosine.
-
-    It updates the embedding table row by row where the loss reads only some rows of it.
-    """
-    training = config.training
-
-    def adam(rate: float) -> keras.optimizers.Optimizer:
-        if not training.cosine_decay:
-            return RowWiseAdam(rate)
-        steps = steps_per_epoch * training.epochs
-        return RowWiseAdam(keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01))
-
-    main = adam(training.learning_rate)
-    if config.model_options.get("training") != "two_step":
-        return main
-    return PairOptimizer(main, adam(training.meta_learning_rate))
-
-
 def best_of_training(
     model: SequentialRecommender,
     split: Split,
@@ -134,8 +157,11 @@ def best_of_training(
     run: Path,
     console: Console,
     start: float = -math.inf,
+    keeper: KeepCheckpoints | None = None,
 ) -> SequentialRecommender:
     """The model of the best epoch, or as it is where there is nothing to fit; it is in `model.keras` too.
+
+    Of a hybrid it is in `trained.keras`, so that a training that is cut short later finds it.
 
     Args:
         model: adapted.
@@ -143,74 +169,25 @@ def best_of_training(
         config: how to train.
         run: the run folder, which also gets the history.
         console: where progress goes.
-        start: see `fit`.
+        start: see `metasgcl_tf.fitting.fit`.
+        keeper: see `metasgcl_tf.fitting.fit`.
     """
     if not model.learns():
         model.compile()
-        model.save(run / run_folder.MODEL)
+        save_whole(model, run / run_folder.MODEL)
         return model
-    with EpochLines(console, start) as lines:
+    kept = run / (run_folder.TRAINED if config.training.hybrid else run_folder.MODEL)
+    with EpochLines(console, config.training.epochs, start) as lines:
         noted = [
-            keras.callbacks.CSVLogger(run / run_folder.HISTORY),
+            keras.callbacks.CSVLogger(run / run_folder.HISTORY, append=True),
             keras.callbacks.TensorBoard(run / run_folder.TENSORBOARD, write_graph=False),
             WarnOnPosteriorCollapse(),
             lines,
         ]
-        fit(model, split, config, noted, checkpoint=run / run_folder.MODEL, start=start)
-    best = keras.models.load_model(run / run_folder.MODEL, compile=not config.training.hybrid)
+        fit(model, split, config, noted, checkpoint=kept, start=start, keeper=keeper)
+    best = keras.models.load_model(kept, compile=not config.training.hybrid)
     write_projector(run / run_folder.TENSORBOARD, best, split.log)
     return best
-
-
-def fit(
-    model: SequentialRecommender,
-    split: Split,
-    config: RunConfig,
-    callbacks: Sequence[keras.callbacks.Callback],
-    *,
-    checkpoint: Path | None = None,
-    first_epoch: int = 0,
-    epochs: int | None = None,
-    start: float = -math.inf,
-) -> keras.callbacks.History:
-    """Fits until `patience` epochs brought no better validation NDCG@10.
-
-    Args:
-        model: one that is compiled goes on with the optimizer it has.
-        split: the log and its parts.
-        config: how to train.
-        callbacks: what else watches, after the guard against NaN.
-        checkpoint: keeps the best epoch.
-        first_epoch: how many the model has behind it.
-        epochs: stop after this many, those behind it included; by default `config.training.epochs`, over
-            which the learning rates fall in any case.
-        start: the validation NDCG@10 that the first epoch to be kept must exceed.
-    """
-    training = config.training
-    recipe = pipelines.every_prefix if training.every_prefix else model.training_recipe
-    shape = {"max_length": model.max_length, "batch_size": training.batch_size}
-    batches = recipe(split, **shape, seed=training.seed, first_epoch=first_epoch)
-    if not model.compiled:
-        model.compile(build_optimizer(config, int(batches.cardinality())))
-    best = {"monitor": "val_ndcg@10", "mode": "max"}
-    kept = []
-    if checkpoint is not None:
-        options = best | {"save_best_only": True, "initial_value_threshold": start}
-        kept.append(keras.callbacks.ModelCheckpoint(checkpoint, **options))
-    return model.fit(
-        batches,
-        initial_epoch=first_epoch,
-        epochs=epochs or training.epochs,
-        validation_data=pipelines.ranking(split, "valid", max_length=model.max_length),
-        shuffle=False,  # the recipe shuffles, by epoch
-        verbose=0,
-        callbacks=[
-            StopOnNonFinite(sorted(model.loss_names, key="loss".__eq__), checkpoint),
-            *kept,
-            keras.callbacks.EarlyStopping(patience=training.patience, baseline=start, **best),
-            *callbacks,
-        ],
-    )
 
 
 def write_projector(folder: Path, model: SequentialRecommender, log: InteractionLog) -> None:

@@ -15,11 +15,13 @@ from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.splitting import Split, leave_one_out
 from metasgcl_tf.errors import require, require_known
 from metasgcl_tf.evaluation import evaluate, held_out_ranks, report_of
+from metasgcl_tf.files import save_whole
+from metasgcl_tf.fitting import build_optimizer
 from metasgcl_tf.models import SequentialRecommender
 from metasgcl_tf.models.growing import grown
 from metasgcl_tf.optimizers import carry_over
 from metasgcl_tf.run_report import write_report
-from metasgcl_tf.training import best_of_training, build_optimizer, computing_in, load_log
+from metasgcl_tf.training import best_of_training, computing_in, load_log
 
 # What an update may set: how the new log is read, and how the training goes on. The rest is the run's.
 OF_THE_LOG = ("user_col", "item_col", "time_col", "rating_col", "min_rating")
@@ -82,7 +84,7 @@ def update(
     if model.learns():
         model.compile(build_optimizer(config, steps_per_epoch=0))  # at a constant rate
         carry_over(run.model.optimizer, model.optimizer)
-        model.save(out / run_folder.MODEL)
+        save_whole(model, out / run_folder.MODEL)
     model = best_of_training(model, split, config, out, console, start)
     found["after"] = by_target(model, split, run.log.num_items)
     seconds = time.perf_counter() - started

@@ -1,6 +1,7 @@
 """Fixtures for the whole test suite."""
 
 import gc
+import json
 import os
 from pathlib import Path
 
@@ -18,6 +19,20 @@ def pytest_collection_finish():
     """Has Python look for garbage less often, and not among what was imported: tracing a model makes much."""
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Prints what tests measured (`record_property`), and writes it to the file METASGCL_FIGURES, if set."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    figures = dict(pair for report in reports if report.when == "call" for pair in report.user_properties)
+    for name, value in figures.items():
+        terminalreporter.write_line(f"{name}: {value}")
+    if figures and "METASGCL_FIGURES" in os.environ:
+        from metasgcl_tf.run_folder import provenance
+
+        outcomes = {name: len(terminalreporter.getreports(name)) for name in ("passed", "failed", "skipped")}
+        text = json.dumps(provenance() | {"tests": outcomes, "figures": figures}, indent=2)
+        Path(os.environ["METASGCL_FIGURES"]).write_text(text + "\n", encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from rich.console import Console
 
 from metasgcl_tf import cli, comparing
@@ -395,3 +396,14 @@ def test_the_commands_of_the_plan_make_what_was_planned(cyclic_log, tmp_path):
         assert not run.finished()
         assert cli.main(run.command) == 0
         assert run.finished() and read_metrics(run.folder)["model"] == run.name
+
+
+def test_a_run_that_was_cut_short_goes_on_unless_its_settings_changed(tmp_path):
+    (run,) = plan(["sasrec"], [1], {"data": "synthetic"}, tmp_path)
+    assert run.command[:2] == ["train", "--set"]
+    (run.folder / "checkpoints").mkdir(parents=True)
+    (run.folder / "checkpoints" / "000000000007.npz").touch()
+    (run.folder / "config.yaml").write_text(yaml.safe_dump(run.config.flat()))
+    assert run.command == ["train", "--resume", str(run.folder)]
+    (other,) = plan(["sasrec"], [1], {"data": "synthetic", "dropout": 0.3}, tmp_path)
+    assert other.folder == run.folder and other.command[:2] == ["train", "--set"]

@@ -211,8 +211,8 @@ def test_ranks_of_every_user_are_kept_and_give_the_metrics(trained_run, report):
 
 def test_an_epoch_is_one_line_that_fits_80_columns():
     console = Console(width=80, record=True, file=io.StringIO())
-    lines = EpochLines(console)
-    lines.set_params({"epochs": 100, "steps": 3})
+    lines = EpochLines(console, epochs=100)
+    lines.set_params({"steps": 3})
     for epoch, ndcg in ((98, 0.5), (99, 0.25)):
         lines.on_epoch_begin(epoch)
         lines.on_train_batch_end(0, {"loss": 1.0})

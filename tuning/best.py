@@ -7,9 +7,10 @@ import yaml
 from rich.console import Console
 
 from metasgcl_tf.errors import InputError
-from metasgcl_tf.run_folder import read_metrics, write_whole
+from metasgcl_tf.files import write_whole
+from metasgcl_tf.run_folder import can_be_resumed, read_metrics
 from metasgcl_tf.run_plan import PlannedRun
-from metasgcl_tf.training import train
+from metasgcl_tf.training import resume, train
 from metasgcl_tf.tuning.lines import objective_title, shown
 from metasgcl_tf.tuning.search import Search
 from metasgcl_tf.tuning.trials import TrialResult, best_first, read_trials
@@ -37,6 +38,8 @@ def train_best(search: Search, folder: Path, console: Console) -> dict[str, Any]
         return read_metrics(run)
     epochs = config.training.epochs
     console.print(f"Training it, up to {epochs} epochs.", highlight=False, markup=False, soft_wrap=True)
+    if can_be_resumed(run, config):
+        return resume(run, console=console)
     return train(config, run, overwrite=run.exists(), console=console)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from metasgcl_tf.run_folder import write_whole
+from metasgcl_tf.files import write_whole
 
 # A trial that takes the process with it (for lack of memory, say) would do so for ever.
 MOST_STARTS = 5

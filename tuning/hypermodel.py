@@ -7,8 +7,9 @@ import keras
 import keras_tuner
 
 from metasgcl_tf.data.splitting import Split
+from metasgcl_tf.fitting import fit
 from metasgcl_tf.models import SequentialRecommender
-from metasgcl_tf.training import build_model, fit
+from metasgcl_tf.training import build_model
 from metasgcl_tf.tuning.search import Search
 from metasgcl_tf.tuning.spaces import declare
 
@@ -46,7 +47,7 @@ class RecommenderHyperModel(keras_tuner.HyperModel):
         first_epoch: int = 0,
         epochs: int | None = None,
         **_: Any,
-    ) -> keras.callbacks.History:
-        """Fits it, see `metasgcl_tf.training.fit`; what else KerasTuner passes is of no use here."""
+    ) -> None:
+        """Fits it, see `metasgcl_tf.fitting.fit`; what else KerasTuner passes is of no use here."""
         config = self.search.trial_config(hp.values, self.number)
-        return fit(model, self.split, config, callbacks, first_epoch=first_epoch, epochs=epochs)
+        fit(model, self.split, config, callbacks, first_epoch=first_epoch, epochs=epochs)

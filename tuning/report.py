@@ -10,9 +10,10 @@ from plotly.offline import get_plotlyjs
 
 from metasgcl_tf.config import build_config
 from metasgcl_tf.errors import InputError
+from metasgcl_tf.files import write_whole
 from metasgcl_tf.names import data_name, name_of, title_of
 from metasgcl_tf.reports.tables import PROTOCOLS, SHOWN, tested
-from metasgcl_tf.run_folder import read_metrics, write_whole
+from metasgcl_tf.run_folder import read_metrics
 from metasgcl_tf.tuning import figures
 from metasgcl_tf.tuning.best import RUN, verdict
 from metasgcl_tf.tuning.hparams import write_hparams

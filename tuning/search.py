@@ -7,8 +7,8 @@ from typing import Any
 
 from metasgcl_tf.config import RunConfig, build_config
 from metasgcl_tf.errors import InputError, require, require_known
+from metasgcl_tf.files import write_whole
 from metasgcl_tf.metrics import CUTOFFS
-from metasgcl_tf.run_folder import write_whole
 from metasgcl_tf.tuning.space_checks import checked_space
 
 FILE = "search.json"

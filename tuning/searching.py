@@ -1,7 +1,5 @@
 """`metasgcl tune`: the main path from a search to its best configuration, trained."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from metasgcl_tf.data.splitting import Split, leave_one_out
-from metasgcl_tf.errors import InputError, require
+from metasgcl_tf.errors import require
+from metasgcl_tf.files import held
 from metasgcl_tf.run_folder import MODEL, provenance
 from metasgcl_tf.training import check_trainable, load_log
 from metasgcl_tf.tuning.best import train_best
@@ -56,7 +55,7 @@ def tune(
     split = leave_one_out(load_log(search.config))
     check_trainable(split)
     console.print(split.describe(), highlight=False, soft_wrap=True)
-    with only_process_on(folder):
+    with held(folder, "searches"):
         asked = {"trials": trials, "max_seconds": max_seconds, "counts": split.counts()}
         now = provenance()
         began = {name: before[name] for name in now if name in before}  # a report tells how it began
@@ -98,29 +97,3 @@ def run_trials(
         say(f"{len(oracle.trials)} of {trials} trials: {why}.")
     for path in (folder / TRIALS).glob(f"trial_*/{MODEL}"):
         path.unlink()  # Hyperband needs it no more
-
-
-@contextlib.contextmanager
-def only_process_on(folder: Path) -> Iterator[None]:
-    """Makes the folder and holds it; a process that is killed lets go of it.
-
-    Raises:
-        InputError: another process searches there, or the folder cannot be written.
-    """
-    import fcntl  # not on Windows
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"`out` should be a folder that can be written. Received: {str(folder)!r} ({error.strerror})."
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"`out` should be a folder that no other process searches in. Received: {str(folder)!r}."
-            ) from None
-        yield

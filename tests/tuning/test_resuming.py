@@ -1,13 +1,10 @@
 """A search that is killed goes on exactly where it was, wherever that is."""
 
 import json
-import os
 
 import pytest
 
-from metasgcl_tf.errors import InputError
 from metasgcl_tf.tuning import durable
-from metasgcl_tf.tuning.searching import only_process_on
 from metasgcl_tf.tuning.trials import read_trials
 
 TRIALS = 5
@@ -114,18 +111,3 @@ def test_a_trial_that_ends_the_process_again_and_again_fails(
     trials = read_trials(tmp_path, search.objective, list(search.space))
     assert [trial.status for trial in trials] == ["COMPLETED", "FAILED", "COMPLETED", "COMPLETED"]
     assert "ended the process" in trials[1].reason
-
-
-def test_a_folder_has_one_search_at_a_time(tmp_path):
-    with (
-        only_process_on(tmp_path / "new" / "folder"),
-        pytest.raises(InputError, match="no other process"),
-        only_process_on(tmp_path / "new" / "folder"),
-    ):
-        pass
-    with only_process_on(tmp_path / "new" / "folder"):
-        pass
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"`out`.*written"), only_process_on(tmp_path / "file"):
-        pass
-    assert os.listdir(tmp_path / "new" / "folder") == ["lock"]  # noqa: PTH208

@@ -1,7 +1,7 @@
 """Puts the rows of a later comparison into a committed leaderboard: `python -m benchmarks.merge NEW FOLDER`.
 
-A comparison takes a night, and its run folders may be gone when one model gets a better preset. Every row keeps
-the commit, command and machine of its own runs.
+A comparison takes a night, and its run folders may be gone when one model gets a better preset. Every row
+keeps the commit, command and machine of its own runs.
 """
 
 import argparse

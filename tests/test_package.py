@@ -79,6 +79,25 @@ def test_reported_figures_are_those_measured():
         assert updated(page) == page.read_text(encoding="utf-8")
 
 
+def test_a_later_comparison_replaces_the_rows_of_its_models():
+    from benchmarks.merge import merged
+
+    def board(command, test, **valid):
+        rows = [{"name": name, "valid_ndcg@10": value, "from": command} for name, value in valid.items()]
+        failures = [] if test else [{"name": "c", "reason": ""}]
+        more = {"paired_test": test, "failures": failures, "command": command}
+        return {"counts": {"users": 1}, "protocol": "", "rows": rows} | more
+
+    old = board("old", {"best": "a", "second": "b"}, a=0.3, b=0.2, c=0.1)
+    both = merged(old, board("new", None, c=0.15))
+    assert [(row["name"], row["from"]) for row in both["rows"]] == [("a", "old"), ("b", "old"), ("c", "new")]
+    assert both["paired_test"] and both["command"] == "old`, then `new" and len(both["failures"]) == 1
+    overtaken = merged(old, board("new", None, c=0.25))
+    assert [row["name"] for row in overtaken["rows"]] == ["a", "c", "b"] and not overtaken["paired_test"]
+    with pytest.raises(ValueError, match="`counts` should be the same"):
+        merged(old, board("new", None, c=0.15) | {"counts": {"users": 2}})
+
+
 def test_a_saved_model_loads_where_only_its_class_was_imported(tmp_path):
     path = str(tmp_path / "model.keras")
     model = metasgcl_tf.MetaSGCL(5, max_length=4, hidden_dim=8)

@@ -12,8 +12,9 @@ import pytest
 from metasgcl_tf.config import build_config
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.evaluation import evaluate
+from metasgcl_tf.fitting import fit
 from metasgcl_tf.models import MODELS
-from metasgcl_tf.training import build_model, fit
+from metasgcl_tf.training import build_model
 
 NUM_ITEMS = 9
 SETTINGS = {"hidden_dim": 8, "max_length": 16, "batch_size": 4, "epochs": 3, "dropout": 0.1}

@@ -24,6 +24,7 @@ from metasgcl_tf.mixing import mix
 from metasgcl_tf.models import MODELS, SequentialRecommender
 from metasgcl_tf.optimizers import PairOptimizer, RowWiseAdam
 from metasgcl_tf.run_report import write_report
+from metasgcl_tf.safe_loading import load_model
 
 
 def train(
@@ -157,7 +158,7 @@ def best_of_training(
             lines,
         ]
         fit(model, split, config, noted, checkpoint=run / run_folder.MODEL, start=start)
-    best = keras.models.load_model(run / run_folder.MODEL, compile=not config.training.hybrid)
+    best = load_model(run / run_folder.MODEL, compile=not config.training.hybrid)
     write_projector(run / run_folder.TENSORBOARD, best, split.log)
     return best
 

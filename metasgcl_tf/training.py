@@ -218,7 +218,7 @@ def write_projector(folder: Path, model: SequentialRecommender, log: Interaction
     """Writes the item embeddings with their raw ids for TensorBoard's projector."""
     table = keras.ops.convert_to_numpy(model.embedding.item_table)
     np.savetxt(folder / "item_embeddings.tsv", table, fmt="%.5g", delimiter="\t")
-    names = (str(item).replace("\t", " ").replace("\n", " ") for item in log.items)
+    names = (" ".join(str(item).replace("\t", " ").splitlines()) for item in log.items)  # one line each
     (folder / "item_ids.tsv").write_text("\n".join(names) + "\n", encoding="utf-8")
     config = projector.ProjectorConfig()
     config.embeddings.add(

@@ -1,5 +1,6 @@
 """What `train` leaves behind, and how it stops."""
 
+import dataclasses
 import io
 import json
 import math
@@ -16,8 +17,9 @@ from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.errors import InputError, NonFiniteLossError
 from metasgcl_tf.evaluation import evaluate, report_of
+from metasgcl_tf.models.sasrec import SASRec
 from metasgcl_tf.run_folder import load_run
-from metasgcl_tf.training import train
+from metasgcl_tf.training import train, write_projector
 
 METRICS = {"hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr"}
 SMALL = {"hidden_dim": 8, "num_layers": 1, "max_length": 4, "k_core": 1, "epochs": 1}
@@ -106,6 +108,15 @@ def test_the_projector_serves_the_item_embeddings(trained_run):
 
     assert np.frombuffer(fetch("/tensor"), np.float32).shape == (12 * 16,)
     assert fetch("/metadata").decode().split() == [f"i{n}" for n in range(12)]
+
+
+def test_the_projector_has_a_line_for_each_item_whatever_its_id_holds(make_split, tmp_path):
+    log = make_split([[1, 2, 3, 4]]).log
+    ids = ["a\tb", "c\nd\re\u2028f", "", "<b>\x0b"]
+    model = SASRec(4, 4, hidden_dim=2, num_layers=1, num_heads=1)
+    write_projector(tmp_path, model, dataclasses.replace(log, items=pl.Series("item", ids)))
+    lines = (tmp_path / "item_ids.tsv").read_text(encoding="utf-8").split("\n")
+    assert lines == ["a b", "c d e f", "", "<b>", ""]
 
 
 # That one seed gives one run is tested across processes in test_cli.py.

@@ -145,6 +145,22 @@ def summed_rows(gradient: Any) -> Any:
     return tf.IndexedSlices(summed, rows, gradient.dense_shape)
 
 
+def global_norm(gradients: Sequence[Any]) -> Tensor:
+    """The L2 norm of all gradients together, a scalar; each row of a `tf.IndexedSlices` is there once."""
+    given = [gradient for gradient in gradients if gradient is not None]
+    if NAME == "tensorflow":
+        # One operation a variable, so that it costs next to nothing.
+        given = [g.values if isinstance(g, tf.IndexedSlices) else g for g in given]
+        return tf.sqrt(2.0 * tf.add_n([tf.cast(tf.nn.l2_loss(g), "float32") for g in given] or [0.0]))
+    return keras.ops.sqrt(sum(keras.ops.sum(keras.ops.square(g)) for g in given))
+
+
+def clipped(gradients: Sequence[Any], norm: float) -> list[Any]:
+    """Gradients scaled down to a global norm; the rows of a `tf.IndexedSlices` stay rows, each once."""
+    given = [summed_rows(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+    return tf.clip_by_global_norm(given, norm, use_norm=global_norm(given))[0]
+
+
 def apply_adam(
     variable: Any,
     first_moment: Any,

@@ -18,10 +18,12 @@ COLLAPSED_KL = 0.001
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Raises `NonFiniteLossError` at the first step where a term of the loss is NaN or infinite.
+    """Raises `NonFiniteLossError` at the first step where a term of the loss or the gradient is not finite.
 
-    A model that the last step of an epoch broke is found before it becomes a checkpoint, so this stands
-    before `ModelCheckpoint` in the list of callbacks.
+    A step sums up one number for the gradient, its norm, in the model's `gradient_norms`; on JAX, which keeps
+    it to itself within an epoch, a gradient is found by what it did to the next loss or the weights. A model
+    that the last step of an epoch broke is found before it becomes a checkpoint, so this stands before
+    `ModelCheckpoint` in the list of callbacks.
 
     Args:
         terms: names in the training logs, in the order they are blamed: parts before their sum.
@@ -40,6 +42,11 @@ class StopOnNonFinite(keras.callbacks.Callback):
             value = float((logs or {}).get(name, 0.0))
             if not math.isfinite(value):
                 self.stop(f"`{name}` became {value}")
+        norms = getattr(self.model, "gradient_norms", None)
+        if norms is not None and not math.isfinite(float(norms.result())):
+            broken = [v.path for v in self.model.trainable_variables if not ops.all(ops.isfinite(v))]
+            where = f", which reached `{broken[0]}`," if broken else ""
+            self.stop(f"The gradient{where} became non-finite")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Looks at the weights, and at the scores after some history."""

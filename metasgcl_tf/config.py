@@ -54,6 +54,7 @@ class TrainingConfig:
         learning_rate: of Adam.
         meta_learning_rate: of the meta encoder's own Adam, in two-step training.
         cosine_decay: let both learning rates fall to 1 % along a cosine over `epochs`.
+        clip_norm: scale gradients down to this global norm; by default not at all.
         every_prefix: one sample for every prefix instead of all positions of one causal pass.
         mixed_precision: compute in bfloat16 and keep the weights in float32, for GPUs.
         checkpoint_steps: write a checkpoint after this many steps, besides those after every epoch.
@@ -69,6 +70,7 @@ class TrainingConfig:
     learning_rate: float = 0.001
     meta_learning_rate: float = 0.001
     cosine_decay: bool = False
+    clip_norm: float | None = None
     every_prefix: bool = False
     mixed_precision: bool = False
     checkpoint_steps: int = 1000
@@ -198,4 +200,6 @@ def _check_training(training: TrainingConfig) -> None:
         require(getattr(training, name) >= 1, name, "at least 1", getattr(training, name))
     for name in ("learning_rate", "meta_learning_rate"):
         require(getattr(training, name) > 0, name, "above 0", getattr(training, name))
+    clip_norm = training.clip_norm
+    require(clip_norm is None or clip_norm > 0, "clip_norm", "above 0, or left out", clip_norm)
     require(0 <= training.seed < 2**32, "seed", "between 0 and 2^32 - 1", training.seed)

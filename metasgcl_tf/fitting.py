@@ -88,15 +88,17 @@ def fit(
 def build_optimizer(config: RunConfig, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """Adam, or a pair of them for a two-step update, at constant rates or rates that fall along a cosine.
 
-    It updates the embedding table row by row where the loss reads only some rows of it.
+    It updates the embedding table row by row where the loss reads only some rows of it. Each of a pair clips
+    the gradients of its own variables.
     """
     training = config.training
 
     def adam(rate: float) -> keras.optimizers.Optimizer:
         if not training.cosine_decay:
-            return RowWiseAdam(rate)
+            return RowWiseAdam(rate, global_clipnorm=training.clip_norm)
         steps = steps_per_epoch * training.epochs
-        return RowWiseAdam(keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01))
+        falling = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01)
+        return RowWiseAdam(falling, global_clipnorm=training.clip_norm)
 
     main = adam(training.learning_rate)
     if config.model_options.get("training") != "two_step":

@@ -104,7 +104,8 @@ def _block_cross_entropy(
     exponentials = ops.exp(logits - largest)
     sums = ops.sum(exponentials, axis=-1, keepdims=True)
     label_rows = ops.take(table, labels, axis=0)
-    losses = ops.log(sums)[:, 0] + largest[:, 0] - ops.sum(states * label_rows, axis=-1)
+    # The difference first: a small loss is lost beside large scores.
+    losses = ops.log(sums)[:, 0] + (largest[:, 0] - ops.sum(states * label_rows, axis=-1))
     share = weights[:, None] / sums
     d_states = share * ops.matmul(exponentials, table) - weights[:, None] * label_rows
     return weights * losses, d_states, ops.matmul(ops.transpose(exponentials), share * states)
@@ -159,6 +160,6 @@ def info_nce(view: Tensor, other_view: Tensor, temperature: float = 1.0, similar
     anchors = ops.arange(2 * batch_size)
     # A sequence is neither its own positive nor its own negative.
     itself = ops.equal(anchors[:, None], anchors[None, :])
-    logits = ops.where(itself, -1e9, logits)
+    logits = ops.where(itself, -3e38, logits)  # below all that is finite: similarities have no bound
     positives = (anchors + batch_size) % (2 * batch_size)
     return ops.mean(ops.sparse_categorical_crossentropy(positives, logits, from_logits=True))

@@ -24,6 +24,12 @@ class RowWiseAdam(keras.optimizers.Adam):
     Arguments as of `keras.optimizers.Adam`.
     """
 
+    def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
+        """Clips to `global_clipnorm` row by row: Keras would make whole tables of the rows."""
+        if backend.NAME != "tensorflow" or not self.global_clipnorm or self.clipnorm:
+            return super()._clip_gradients(grads)
+        return backend.clipped(grads, self.global_clipnorm)
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one variable."""
         if backend.NAME != "tensorflow" or self.amsgrad:

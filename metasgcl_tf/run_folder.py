@@ -8,7 +8,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import tensorflow as tf
 import yaml
 
 import metasgcl_tf
-from metasgcl_tf import checkpoints
+from metasgcl_tf import checkpoints, safe_loading
 from metasgcl_tf.config import RunConfig, build_config, read_config_file
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.errors import InputError, require
@@ -54,6 +53,7 @@ def check_free(run: Path, overwrite: bool) -> None:
         )
     if not (run / CONFIG).is_file():
         raise InputError(f"`overwrite` replaces run folders only, with {CONFIG}. Received: {str(run)!r}.")
+    safe_loading.check_links(run, "overwrite")
 
 
 def check_apart(run: Path, source: Path, overwrite: bool) -> None:
@@ -145,6 +145,7 @@ def write_metrics(run: Path, report: dict[str, Any]) -> None:
 def read_metrics(run: str | Path) -> dict[str, Any]:
     """The report of a run; empty where training did not get that far."""
     path = Path(run) / METRICS
+    safe_loading.check_links(Path(run), "run")
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
@@ -159,25 +160,17 @@ def load_run(run: str | Path, compile: bool = True) -> Run:
         compile: bring the optimizer back too; scores need none.
 
     Raises:
-        InputError: no such folder, or one without a configuration, log or model.
+        InputError: no such folder, one without a configuration, log or model, or with links that lead out.
     """
     run = Path(run)
+    safe_loading.check_links(run, "run")
     for name in (CONFIG, MODEL):
         if not (run / name).is_file():
             raise InputError(
                 f"`run` should be a folder that `metasgcl train` wrote, with {name}. Received: {run}."
             )
     config, log = build_config(read_config_file(run / CONFIG)), InteractionLog.load(run)
-    try:
-        with zipfile.ZipFile(run / MODEL) as archive:
-            if damaged := archive.testzip():  # Keras does not look at the checksums
-                raise ValueError(f"{damaged} in it is damaged")
-        model = keras.models.load_model(run / MODEL, compile=compile)
-    except Exception as error:  # a damaged archive fails in many ways: zip, JSON, HDF5, Keras
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(
-            f"`run` should hold a readable {MODEL}. Received: {run / MODEL} ({reason:.200})."
-        ) from None
+    model = safe_loading.load_model(run / MODEL, compile=compile)
     if model.num_items != log.num_items:
         raise InputError(
             f"`run` should hold a model and a log of one training. Received: {run}, a model of "

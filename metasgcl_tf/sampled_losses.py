@@ -27,7 +27,8 @@ def sampled_softmax(target_scores: Tensor, negative_scores: Tensor) -> Tensor:
     """
     scores = ops.concatenate([target_scores[..., None], negative_scores], axis=-1)
     scores = ops.cast(scores, "float32")
-    return ops.logsumexp(scores, axis=-1) - scores[..., 0]
+    # The difference first: beside scores of some thousand, float32 has no room for a loss of some nats.
+    return ops.logsumexp(scores - scores[..., :1], axis=-1)
 
 
 def gbce(target_scores: Tensor, negative_scores: Tensor, num_items: int, calibration: float = 0.75) -> Tensor:

@@ -26,6 +26,7 @@ from metasgcl_tf.interruption import stop_request
 from metasgcl_tf.mixing import mix
 from metasgcl_tf.models import MODELS, SequentialRecommender
 from metasgcl_tf.run_report import write_report
+from metasgcl_tf.safe_loading import load_model
 
 
 def train(
@@ -185,7 +186,7 @@ def best_of_training(
             lines,
         ]
         fit(model, split, config, noted, checkpoint=kept, start=start, keeper=keeper)
-    best = keras.models.load_model(kept, compile=not config.training.hybrid)
+    best = load_model(kept, compile=not config.training.hybrid)
     write_projector(run / run_folder.TENSORBOARD, best, split.log)
     return best
 
@@ -194,7 +195,7 @@ def write_projector(folder: Path, model: SequentialRecommender, log: Interaction
     """Writes the item embeddings with their raw ids for TensorBoard's projector."""
     table = keras.ops.convert_to_numpy(model.embedding.item_table)
     np.savetxt(folder / "item_embeddings.tsv", table, fmt="%.5g", delimiter="\t")
-    names = (str(item).replace("\t", " ").replace("\n", " ") for item in log.items)
+    names = (" ".join(str(item).replace("\t", " ").splitlines()) for item in log.items)  # one line each
     (folder / "item_ids.tsv").write_text("\n".join(names) + "\n", encoding="utf-8")
     config = projector.ProjectorConfig()
     config.embeddings.add(

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from metasgcl_tf import cli, comparing
@@ -300,6 +301,15 @@ def test_the_files_hold_the_same(toys_board, tmp_path):
     markdown = (tmp_path / "leaderboard.md").read_text()
     assert "| Hybrid of Meta-SGCL | masked |" in markdown and "cannot come from one ranking" in markdown
     assert (tmp_path / "leaderboard.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_names_and_reasons_of_any_kind_are_written_as_they_are(toys_board, tmp_path):
+    board = toys_board | {"dataset": "logs/a|b<script>$x_$.csv"}
+    board["failures"] = [{"run": "pop", "name": "pop", "reason": "<img src=x> | **no** `x`"}]
+    leaderboard_files.write_leaderboard(board, tmp_path)  # the plot takes no dollar for a formula
+    shown = MarkdownIt("commonmark").enable("table").render((tmp_path / "leaderboard.md").read_text())
+    assert "<h2>Test on a|b&lt;script&gt;$x_$.csv, ranked among all 11,924 items</h2>" in shown
+    assert "<p>Failed: pop: &lt;img src=x&gt; | **no** `x`</p>" in shown
 
 
 def test_without_matplotlib_there_is_no_plot(toys_board, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Exported models: the same answers as the trained one, in the log's own ids, without this package."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -8,12 +9,15 @@ import numpy as np
 import polars as pl
 import pytest
 import tensorflow as tf
+from markdown_it import MarkdownIt
 
 from metasgcl_tf import recommending
 from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.export import export, published, write_vocabulary
 from metasgcl_tf.models import Pop
+from metasgcl_tf.reports.model_card import model_card
+from metasgcl_tf.run_folder import read_metrics
 from metasgcl_tf.serving import Loaded
 
 FIRST = 2**53 + 1  # no float holds it
@@ -202,6 +206,22 @@ def test_the_card_says_what_it_is_and_how_good(exported, run):
     card = (exported / "model_card.md").read_text()
     assert card.startswith("# Meta-SGCL on cycle\n") and "item ids are text" in card
     assert "| Meta-SGCL | kept |" in card and "tensorflow 2" in card
+
+
+def test_the_card_shows_names_from_outside_as_they_are(run, trained_run):
+    data = dataclasses.replace(run.config.data, data="logs/a|b`<script>\n# x.csv")
+    config = dataclasses.replace(run.config, data=data)
+    report = read_metrics(trained_run)
+    report["baselines"]["<img>|"] = report["baselines"]["pop"]
+    report |= {"command": "metasgcl `x` <b>", "protocol": "<i>", "machine": "|<b>", "commit": "<b>"}
+    report["versions"] = {"<b>": "*"}
+    card = model_card(dataclasses.replace(run, config=config), report)
+    shown = MarkdownIt("commonmark").enable("table").render(card)
+    known = {"h1", "h2", "p", "code", "table", "thead", "tbody", "tr", "th", "td"}
+    assert set(re.findall(r"<(\w+)", shown)) == known
+    assert "<h1>Meta-SGCL on a|b`&lt;script&gt; # x</h1>" in shown
+    assert "<code>logs/a|b`&lt;script&gt; # x.csv</code>" in shown
+    assert ">&lt;img&gt;|</td>" in shown and "<code>metasgcl `x` &lt;b&gt;</code>" in shown
 
 
 def test_what_cannot_be_exported(trained_run, tmp_path):

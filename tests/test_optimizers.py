@@ -192,6 +192,55 @@ def test_of_dense_gradients_it_is_adam(shape, compiled):
     assert_same(found, expected)
 
 
+def clipped_by_hand(gradients, norm):
+    """Dense gradients in float64, scaled down together."""
+    total = np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in gradients))
+    return [g * min(1.0, norm / total) for g in gradients]
+
+
+@eagerly_and_compiled
+@pytest.mark.parametrize("norm", [0.5, 1e3])
+def test_gradients_of_rows_are_clipped_with_the_dense_ones_and_stay_rows(norm, compiled):
+    rng = np.random.default_rng(3)
+    values, dense = rng.normal(size=(4, 2)).astype(np.float32), rng.normal(size=(3,)).astype(np.float32)
+    table_gradient = np.zeros((6, 2))
+    np.add.at(table_gradient, [1, 4, 1, 2], values)  # row 1 twice
+    expected = clipped_by_hand([table_gradient, dense], norm)
+    table, bias = keras.Variable(np.ones((6, 2), "float32")), keras.Variable(np.ones(3, "float32"))
+    optimizer = RowWiseAdam(0.1, beta_1=0.5, beta_2=0.5, global_clipnorm=norm)
+    optimizer.build([table, bias])
+
+    def step():
+        optimizer.apply([rows_gradient([1, 4, 1, 2], values), tf.constant(dense)], [table, bias])
+
+    (tf.function(step) if compiled else step)()
+    momenta = [v.numpy() for v in optimizer.variables if "momentum" in v.path]
+    for found, gradient in zip(momenta, expected, strict=True):
+        np.testing.assert_allclose(found, 0.5 * gradient, rtol=1e-5, atol=1e-7)
+    before = [table.numpy()[[0, 3, 5]], table.numpy()[[1, 2, 4]]]
+    optimizer.apply([rows_gradient([0], [[1.0, 1.0]]), tf.zeros(3)], [table, bias])
+    np.testing.assert_array_equal(table.numpy()[[1, 2, 4]], before[1])  # untouched rows stay
+
+
+def test_a_pair_clips_each_its_own(variables):
+    inner = (keras.optimizers.SGD(1.0, global_clipnorm=1.0), keras.optimizers.SGD(1.0, global_clipnorm=1.0))
+    optimizer, before = PairOptimizer(*inner, meta_layer="meta"), [v.numpy() for v in variables]
+    optimizer.build(variables)
+    gradients = [np.full(v.shape, n + 1.0, np.float32) for n, v in enumerate(variables)]
+    optimizer.apply([tf.constant(g) for g in gradients])
+    moved = [b - v.numpy() for b, v in zip(before, variables, strict=True)]
+    for share in ([0, 1, 4, 5], [2, 3]):
+        expected = clipped_by_hand([gradients[n] for n in share], 1.0)
+        for n, gradient in zip(share, expected, strict=True):
+            np.testing.assert_allclose(moved[n], gradient, rtol=1e-4)
+
+
+def test_a_gradient_that_is_not_finite_is_not_hidden_by_clipping():
+    for bad in (np.inf, np.nan):
+        found = updated(RowWiseAdam(0.1, global_clipnorm=1.0), [tf.constant([[bad, 1.0]] * 6)])
+        assert np.isnan(found[0][0]).all()
+
+
 @pytest.mark.parametrize(
     "options", [{"clipnorm": 0.5}, {"weight_decay": 0.1}, {"use_ema": True}, {"amsgrad": True}]
 )

@@ -1,5 +1,6 @@
 """What `train` leaves behind, and how it stops."""
 
+import dataclasses
 import io
 import json
 import math
@@ -14,10 +15,12 @@ from metasgcl_tf.callbacks import EpochLines, StopOnNonFinite, WarnOnPosteriorCo
 from metasgcl_tf.config import build_config, read_config_file
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import leave_one_out
+from metasgcl_tf.datasets import load
 from metasgcl_tf.errors import InputError, NonFiniteLossError
 from metasgcl_tf.evaluation import evaluate, report_of
+from metasgcl_tf.models.sasrec import SASRec
 from metasgcl_tf.run_folder import load_run
-from metasgcl_tf.training import train
+from metasgcl_tf.training import build_optimizer, fit, train, write_projector
 
 METRICS = {"hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr"}
 SMALL = {"hidden_dim": 8, "num_layers": 1, "max_length": 4, "k_core": 1, "epochs": 1}
@@ -108,6 +111,15 @@ def test_the_projector_serves_the_item_embeddings(trained_run):
     assert fetch("/metadata").decode().split() == [f"i{n}" for n in range(12)]
 
 
+def test_the_projector_has_a_line_for_each_item_whatever_its_id_holds(make_split, tmp_path):
+    log = make_split([[1, 2, 3, 4]]).log
+    ids = ["a\tb", "c\nd\re\u2028f", "", "<b>\x0b"]
+    model = SASRec(4, 4, hidden_dim=2, num_layers=1, num_heads=1)
+    write_projector(tmp_path, model, dataclasses.replace(log, items=pl.Series("item", ids)))
+    lines = (tmp_path / "item_ids.tsv").read_text(encoding="utf-8").split("\n")
+    assert lines == ["a b", "c d e f", "", "<b>", ""]
+
+
 # That one seed gives one run is tested across processes in test_cli.py.
 def test_another_seed_gives_another_run(small_log, tmp_path):
     def weights(seed):
@@ -175,6 +187,41 @@ def test_the_term_that_broke_is_blamed_before_the_sum(tmp_path):
     stop.on_train_batch_end(0, {"kl": 1.0, "loss": 2.0})
     with pytest.raises(NonFiniteLossError, match=r"`kl` became nan at training step 2\..* 0\.25 may help"):
         stop.on_train_batch_end(1, {"loss": math.nan, "kl": math.nan})
+
+
+@pytest.mark.parametrize("clip_norm", [None, 2.5])
+def test_both_optimizers_clip_to_the_norm_that_is_set(clip_norm):
+    for decay in (False, True):
+        pair = build_optimizer(build_config({"clip_norm": clip_norm, "cosine_decay": decay}), 10)
+        assert pair.main.global_clipnorm == pair.meta.global_clipnorm == clip_norm
+    joint = build_optimizer(build_config({"clip_norm": clip_norm, "training": "joint"}), 10)
+    assert joint.global_clipnorm == clip_norm
+
+
+@pytest.mark.parametrize("clip_norm", [0, -1.0, "much", math.inf])
+def test_a_norm_that_nothing_can_be_clipped_to(clip_norm):
+    with pytest.raises(InputError, match="`clip_norm` should be"):
+        build_config({"clip_norm": clip_norm})
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class WorstAtZero(SASRec):
+    """Its loss has a term that is finite at 0, where its gradient is not."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        bias = self.encoder.final_norm.beta
+        return loss + keras.ops.sum(keras.ops.sqrt(keras.ops.abs(bias * 0.0)))
+
+
+def test_a_gradient_that_is_not_finite_stops_at_its_step_though_the_loss_is(small_log, tmp_path):
+    split = leave_one_out(load(small_log, k_core=1))
+    model = WorstAtZero(split.log.num_items, 4, hidden_dim=8, num_layers=1, norm_first=True)
+    config = build_config(SMALL | {"model": "sasrec", "data": small_log, "batch_size": 1, "epochs": 3})
+    said = r"^The gradient, which reached `.*/beta`, became non-finite at training step 1\."
+    with pytest.raises(NonFiniteLossError, match=said):
+        fit(model, split, config, [], checkpoint=tmp_path / "model.keras")
+    assert math.isfinite(float(model.loss_metrics["loss"].result()))
 
 
 def test_a_collapsed_posterior_is_told_once(recwarn):

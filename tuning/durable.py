@@ -14,7 +14,9 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from metasgcl_tf.errors import require
 from metasgcl_tf.files import write_whole
+from metasgcl_tf.tuning.trials import trial_file
 
 # A trial that takes the process with it (for lack of memory, say) would do so for ever.
 MOST_STARTS = 5
@@ -64,12 +66,19 @@ class DurableOracle(keras_tuner.Oracle):
         write_whole(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", json.dumps(trial.get_state()))
 
     def reload(self) -> None:
-        """Takes up what the folder holds; trials that were under way wait to be run again."""
+        """Takes up what the folder holds; trials that were under way wait to be run again.
+
+        Raises:
+            InputError: a trial has something else than its number for a name.
+        """
         state = json.loads(self.state_file.read_text(encoding="utf-8"))
         folder = self.state_file.parent
         # Written, but not named: the process was killed before it began. It is made again.
         for trial_id in state["start_order"]:
-            self.trials[trial_id] = Trial.load(str(folder / f"trial_{trial_id}" / "trial.json"))
+            trial = self.trials[trial_id] = Trial.load(str(trial_file(folder, trial_id)))
+            require(
+                trial.trial_id == trial_id, "out", f"a folder whose trial {trial_id} is so", trial.trial_id
+            )
         self.set_state(state)
         self.ongoing_trials = {}
         for trial_id in self.start_order:

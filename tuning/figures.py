@@ -27,10 +27,15 @@ LAYOUT = {
 }
 
 
+def escaped(text: str) -> str:
+    """Text as Plotly shows it as it is; it reads `&lt;`, but not `&quot;`."""
+    return html.escape(text, quote=False)
+
+
 def name_of(setting: str) -> str:
     """A setting as axes name it, with the paper's symbol."""
     symbol = f" ({SYMBOLS[setting]})" if setting in SYMBOLS else ""
-    return html.escape(setting) + symbol
+    return escaped(setting) + symbol
 
 
 def by_setting(trials: list[TrialResult], space: dict[str, Any], title: str) -> go.Figure:
@@ -87,7 +92,7 @@ def axis(given: Any) -> dict[str, Any]:
     if not isinstance(given, list):
         return {"type": "log", "dtick": 1} if given.get("scale") == "log" else {"type": "linear"}
     if not numeric(given):
-        texts = [html.escape(str(value)) for value in given]
+        texts = [escaped(str(value)) for value in given]
         return {"type": "linear", "tickvals": list(range(len(given))), "ticktext": texts}
     wide = min(given) > 0 and max(given) / min(given) >= 8
     ticks = {"tickvals": given, "ticktext": [shown(value) for value in given]}
@@ -130,7 +135,7 @@ def parallel_axis(name: str, given: Any, trials: list[TrialResult]) -> dict[str,
     """One axis, on the scale of the range."""
     found = {"label": name_of(name), "values": [position(given, trial.values[name]) for trial in trials]}
     if isinstance(given, list):
-        texts = [html.escape(shown(value)) for value in given]
+        texts = [escaped(shown(value)) for value in given]
         return found | {"tickvals": list(range(len(given))), "ticktext": texts, "range": [0, len(given) - 1]}
     ends = [position(given, given["min"]), position(given, given["max"])]
     if given.get("scale") != "log":
@@ -154,5 +159,5 @@ def importances(found: Importance) -> go.Figure:
 
 def described(trial: TrialResult) -> str:
     """A trial in a few lines, where the pointer is."""
-    values = "".join(f"<br>{html.escape(n)} {html.escape(shown(v))}" for n, v in trial.values.items())
-    return f"<b>{trial.name}</b> {trial.score:.4f}{values}"
+    values = "".join(f"<br>{escaped(n)} {escaped(shown(v))}" for n, v in trial.values.items())
+    return f"<b>{escaped(trial.name)}</b> {trial.score:.4f}{values}"

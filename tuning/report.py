@@ -52,7 +52,8 @@ def page(search: dict[str, Any], trials: list[TrialResult], best_run: dict[str, 
         trials: one of them finished.
         best_run: `metrics.json` of the best configuration's run; empty before it is trained.
     """
-    config, title = build_config(search["config"]), objective_title(search["objective"])
+    config, objective = build_config(search["config"]), objective_title(search["objective"])
+    title = figures.escaped(objective)
     space = search["space"]
     model = title_of(name_of(config.training))
     return PAGE.substitute(
@@ -64,7 +65,7 @@ def page(search: dict[str, Any], trials: list[TrialResult], best_run: dict[str, 
         parallel=picture(figures.parallel(trials, space, title)),
         importance=importance_section(trials, space),
         test=test_section(best_run),
-        trials=trials_table(trials, list(space), title),
+        trials=trials_table(trials, list(space), objective),
         command=html.escape(str(search.get("command", ""))),
         provenance=html.escape(provenance_line(search)),
         plotly=get_plotlyjs(),

@@ -15,11 +15,12 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from metasgcl_tf.data.splitting import Split
 from metasgcl_tf.models import SequentialRecommender
 from metasgcl_tf.run_folder import MODEL
+from metasgcl_tf.safe_loading import load_model
 from metasgcl_tf.tuning.forgetting import forgetting_gradients
 from metasgcl_tf.tuning.hypermodel import RecommenderHyperModel
 from metasgcl_tf.tuning.leases import CALLS_BEFORE_LOST, LOST_AFTER, heard_of
 from metasgcl_tf.tuning.search import Search
-from metasgcl_tf.tuning.trials import TRIALS
+from metasgcl_tf.tuning.trials import TRIALS, trial_file
 
 
 class ReportEpochs(keras.callbacks.Callback):
@@ -121,9 +122,11 @@ class TrialRunner(BaseTuner):
         values = trial.hyperparameters.values
         before = values.get("tuner/trial_id")
         if before is not None and self.model_file(before).is_file():
-            return keras.models.load_model(self.model_file(before)), values["tuner/initial_epoch"]
+            return load_model(self.model_file(before)), values["tuner/initial_epoch"]
         return hypermodel.build(trial.hyperparameters), 0
 
     def model_file(self, trial_id: str) -> Path:
         """Where Hyperband finds what a trial trained."""
-        return Path(self.get_trial_dir(trial_id)) / MODEL
+        path = trial_file(self.folder, trial_id, MODEL)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path

@@ -9,6 +9,7 @@ from metasgcl_tf.config import RunConfig, build_config
 from metasgcl_tf.errors import InputError, require, require_known
 from metasgcl_tf.files import write_whole
 from metasgcl_tf.metrics import CUTOFFS
+from metasgcl_tf.safe_loading import check_links
 from metasgcl_tf.tuning.space_checks import checked_space
 
 FILE = "search.json"
@@ -91,9 +92,10 @@ def read_search(folder: Path) -> dict[str, Any]:
     """`search.json` of a folder; empty where there is none.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or a link leads out of the folder.
     """
     path = folder / FILE
+    check_links(folder, "out")
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError) as error:

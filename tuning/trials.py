@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from metasgcl_tf.errors import InputError
+from metasgcl_tf.errors import InputError, require
 
 TRIALS = "trials"
 
@@ -50,7 +50,7 @@ def read_trials(folder: Path, objective: str, searched: list[str]) -> list[Trial
         searched: the settings it searches.
 
     Raises:
-        InputError: a file cannot be read.
+        InputError: a file cannot be read, or names a trial by something else than its number.
     """
     path = folder / TRIALS / "oracle.json"
     if not path.is_file():
@@ -59,13 +59,31 @@ def read_trials(folder: Path, objective: str, searched: list[str]) -> list[Trial
         state = json.loads(path.read_text(encoding="utf-8"))
         found = []
         for trial_id in state["start_order"]:
-            path = folder / TRIALS / f"trial_{trial_id}" / "trial.json"
+            path = trial_file(folder / TRIALS, trial_id)
             found.append(
                 _result(json.loads(path.read_text(encoding="utf-8")), objective, searched, state["ended"])
             )
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"`out` should hold readable trials. Received: {path} ({error!r}).") from None
     return found
+
+
+def trial_file(trials: Path, trial_id: str, name: str = "trial.json") -> Path:
+    """A file of a trial.
+
+    Args:
+        trials: the folder of all of them.
+        trial_id: as a file names it, which may come from elsewhere.
+        name: of the file.
+
+    Raises:
+        InputError: the id is no number, and so might lead out of the folder.
+    """
+    plain = isinstance(trial_id, str) and trial_id.isascii() and trial_id.isdigit()
+    require(plain, "out", "a folder whose trials have numbers", trial_id)
+    return trials / f"trial_{trial_id}" / name
 
 
 def _result(
@@ -75,6 +93,7 @@ def _result(
     history = [observed["value"][0] for observed in metrics.get(objective, {}).get("observations", [])]
     seconds = [observed["value"][0] for observed in metrics.get("seconds", {}).get("observations", [])]
     trial_id, values = state["trial_id"], state["hyperparameters"]["values"]
+    trial_file(Path(), trial_id)  # it names folders
     done = state["status"] == "COMPLETED"
     return TrialResult(
         number=int(trial_id),

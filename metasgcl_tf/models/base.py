@@ -52,6 +52,7 @@ class SequentialRecommender(keras.Model):
         self.config = {"num_items": num_items, "max_length": max_length}
         self.loss_metrics = {name: keras.metrics.Mean(name=name) for name in self.loss_names}
         self.ranking_means = metrics.RankingMeans()
+        self.gradient_norms = keras.metrics.Sum(name="gradient_norms")  # of the epoch's updates; NaN stays
 
     @staticmethod
     def check_arguments(**arguments: Any) -> None:
@@ -190,7 +191,9 @@ class SequentialRecommender(keras.Model):
     ) -> None:
         """One update of the given variables on a loss."""
         state = [*self.variables, *self.optimizer.variables, *self.metrics_variables]
-        optimizer.apply(backend.gradients(loss, variables, state), variables)
+        gradients = backend.gradients(loss, variables, state)
+        self.gradient_norms.update_state(backend.global_norm(gradients))
+        optimizer.apply(gradients, variables)
 
     def update(self, data: Any, optimizer: keras.optimizers.Optimizer, variables: list) -> dict[str, Tensor]:
         """One update of the given variables on `compute_loss`; returns the running means of `loss_names`."""

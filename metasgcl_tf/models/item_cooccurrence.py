@@ -139,6 +139,11 @@ class ItemCooccurrence(SequentialRecommender):
         """Restores what `save_own_variables` wrote."""
         table = {name: np.asarray(store[name]) for name in ("row_begin", "columns", "values")}
         super().load_own_variables({name: store[name] for name in store.keys() - table.keys()})
+        row_begin, columns = table["row_begin"], table["columns"]
+        rows = row_begin.shape == (self.num_items + 2,) and (row_begin[1:] >= row_begin[:-1]).all()
+        rows = rows and row_begin[0] == 0 and row_begin[-1] == len(columns) == len(table["values"])
+        if not rows or not ((columns >= 1) & (columns <= self.num_items)).all():
+            raise ValueError("the table of co-occurrences points outside of itself")
         self._set_table(**table)
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from metasgcl_tf.reports import paper
-from metasgcl_tf.reports.markdown import markdown_table
+from metasgcl_tf.reports.markdown import markdown_table, plain
 from metasgcl_tf.reports.plots import leaderboard_plot
 from metasgcl_tf.reports.tables import PROTOCOLS, SHOWN
 
@@ -56,8 +56,8 @@ def markdown(board: dict[str, Any]) -> str:
     """The same as Markdown."""
     parts = []
     for title, head, rows in tables(board):
-        parts += [f"## {title}", markdown_table(head, rows, sum(name in TEXT for name in head))]
-    return "\n\n".join([*parts, *(note.replace("*", r"\*") for note in notes(board))]) + "\n"
+        parts += [f"## {plain(title)}", markdown_table(head, rows, sum(name in TEXT for name in head))]
+    return "\n\n".join([*parts, *map(plain, notes(board))]) + "\n"
 
 
 def tables(board: dict[str, Any]) -> list[tuple[str, tuple[str, ...], list[list[str]]]]:

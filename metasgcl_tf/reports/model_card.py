@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 
 from metasgcl_tf.names import data_name, name_of, title_of
-from metasgcl_tf.reports.markdown import markdown_table
+from metasgcl_tf.reports.markdown import code, markdown_table, plain
 from metasgcl_tf.reports.tables import PROTOCOLS
 from metasgcl_tf.run_folder import Run
 from metasgcl_tf.settings import summary
@@ -28,23 +28,23 @@ def model_card(run: Run, report: dict[str, Any]) -> str:
     ]
     head = ["model", "seen items", *(metric.upper() for metric in SHOWN)]
     figures = [
-        [model, protocol, *(f"{test[protocol][metric]:.4f}" for metric in SHOWN)]
+        [plain(model), protocol, *(f"{test[protocol][metric]:.4f}" for metric in SHOWN)]
         for model, test in rows
         for protocol in PROTOCOLS
     ]
     versions = ", ".join(f"{package} {version}" for package, version in report["versions"].items())
     kind = "text" if log.items.dtype == pl.String else "64-bit integers"
     lines = [
-        f"# {title} on {data_name(config.data.data)}",
+        f"# {title} on {plain(data_name(config.data.data))}",
         summary(config.training.model),
         "## Data",
         f"{report['counts']['interactions']:,} interactions of {log.num_users:,} users with "
-        f"{log.num_items:,} items, from `{config.data.data}`; item ids are {kind}.",
+        f"{log.num_items:,} items, from {code(config.data.data)}; item ids are {kind}.",
         "## Figures",
-        f"Protocol: {report['protocol']}.",
+        f"Protocol: {plain(report['protocol'])}.",
         markdown_table(head, figures, text_columns=2),
         "## How it was made",
-        f"`{report['command']}`, commit {report['commit']}, seed {report['seed']}, "
-        f"{report['seconds']:,.0f} s on {report['machine']}; {versions}.",
+        f"{code(report['command'])}, commit {plain(report['commit'])}, seed {report['seed']}, "
+        f"{report['seconds']:,.0f} s on {plain(report['machine'])}; {plain(versions)}.",
     ]
     return "\n\n".join(lines) + "\n"

@@ -39,7 +39,8 @@ def leaderboard_plot(board: dict[str, Any], path: Path) -> None:
     axis.set_xlim(0, axis.get_xlim()[1] * 1.1)  # room for the numbers
     axis.set_xlabel("NDCG@10")
     axis.set_title(
-        f"Test on {Path(board['dataset']).name}, ranked among all {board['counts']['items']:,} items"
+        f"Test on {Path(board['dataset']).name}, ranked among all {board['counts']['items']:,} items",
+        parse_math=False,  # a name with dollars is no formula
     )
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from metasgcl_tf.errors import InputError
+from metasgcl_tf.safe_loading import check_links
 from metasgcl_tf.serving.loaded import Loaded, padded
 
 SAMPLE = "sample.parquet"
@@ -36,7 +37,7 @@ def serve_check(folder: str | Path) -> list[dict[str, Any]]:
         the percentiles 50, 95 and 99); or `skipped` and why.
 
     Raises:
-        InputError: no such version, or an artefact that cannot be loaded or asked.
+        InputError: no such version, links that lead out of it, or an artefact that cannot be loaded or asked.
     """
     folder = Path(folder)
     if not (folder / SAMPLE).is_file():
@@ -44,6 +45,7 @@ def serve_check(folder: str | Path) -> list[dict[str, Any]]:
             f"`path` should be the folder of a version that `metasgcl export` wrote, with {SAMPLE}. "
             f"Received: {str(folder)!r}."
         )
+    check_links(folder, "path")
     return [_in_clean_process(folder, name) for name in ARTEFACTS if (folder / name).exists()]
 
 

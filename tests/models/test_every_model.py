@@ -261,6 +261,40 @@ def test_growing_starts_new_rows_from_their_neighbours_and_carries_the_moments(n
         assert old.any() or "pair" in variable.path
 
 
+def edge_batches(model, split):
+    """Of the model's own recipe: a batch whose first row is nothing but padding, and one of a single row."""
+    recipe = model.training_recipe(split, max_length=MAX_LENGTH, batch_size=4)
+    inputs, targets, weights = next(iter(recipe))
+    all_but_first = tf.range(len(weights)) > 0
+
+    def without_first(x):
+        kept = tf.reshape(all_but_first, [-1] + [1] * (len(x.shape) - 1))
+        return x * tf.cast(kept, x.dtype)
+
+    of_items = {key: without_first(x) if key != "user_index" else x for key, x in inputs.items()}
+    whole = (inputs, targets, weights)
+    return {
+        "an empty row": (of_items, without_first(targets), without_first(weights)),
+        "one row": tf.nest.map_structure(lambda x: x[:1], whole),
+        "nothing but padding": tf.nest.map_structure(tf.zeros_like, whole),
+    }
+
+
+@pytest.mark.parametrize("kind", ["an empty row", "one row", "nothing but padding"])
+def test_a_step_on_a_batch_at_the_edge_leaves_the_model_finite(name, kind, cyclic):
+    if not MODELS[name].learns():
+        pytest.skip("this model only counts")
+    keras.utils.set_random_seed(1)
+    model = build(name)
+    model.adapt(cyclic)
+    model.compile(RowWiseAdam(0.01))
+    logs = model.train_on(edge_batches(model, cyclic)[kind])
+    assert all(np.isfinite(float(value)) for value in logs.values()), logs
+    assert np.isfinite(float(model.gradient_norms.result()))
+    for variable in (*model.trainable_variables, *model.optimizer.variables):
+        assert np.isfinite(variable.numpy()).all(), variable.path
+
+
 def test_more_padding_never_changes_a_score(trained, histories):
     newest_three = histories[2:, -3:]
     padded = np.pad(newest_three, [(0, 0), (3, 0)])

@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import re
+from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +132,83 @@ def test_text_from_outside_is_escaped(folder, drawn):
     own = re.sub(r"<script>/\*\*.*?</script>", "", text, count=1, flags=re.DOTALL)  # but for Plotly itself
     assert "<script>alert" not in own and "<img" not in own and "<b>nan" not in own
     assert "&lt;b&gt;nan&lt;/b&gt;" in own and "metasgcl tune &lt;/script&gt;" in own
+
+
+HOSTILE = (
+    "</script><script>pwned = 1</script><img src=x onerror='pwned = 2'>\"'--><b>x</b>\u2028</title></style>"
+)
+
+
+def hostile_page(folder, words):
+    """A page of which every text that comes from data, settings or files is, or has, the words."""
+    search = json.loads((folder / "search.json").read_text())
+    search["config"] |= {"data": f"{words}.csv"}
+    versions = {words: words}
+    search |= {"command": words, "machine": words, "commit": words, "versions": versions, "tuner": words}
+    search |= {"objective": f"val_{words}", "space": SPACE | {"similarity": ["dot", words], words: [1, 2]}}
+    values = {"temperature": 1.0, "hidden_dim": 64, "dropout": 0.1, "similarity": words, words: 2}
+    trials = [trial(n, values | {"dropout": n / 20}, n / 20, name=words) for n in range(10)]
+    trials += [trial(11, values, status=words, reason=words, name=words)]
+    numbers = {
+        part: dict.fromkeys(["hr@5", "hr@10", "ndcg@5", "ndcg@10"], 0.1) for part in ("masked", "kept")
+    }
+    run = {
+        "model": words,
+        "test": numbers,
+        "valid": numbers,
+        "seed": words,
+        "seconds": 1.0,
+        "protocol": words,
+    }
+    return page(search, trials, run)
+
+
+class Structure(HTMLParser):
+    """Every tag with the names of its attributes, in order, as a browser finds them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, [name for name, _ in attributes]))
+
+    def handle_endtag(self, tag):
+        self.found.append(tag)
+
+
+def test_hostile_text_changes_nothing_of_the_page_but_words(folder, tmp_path):
+    hostile, harmless = (Structure(hostile_page(folder, words)).found for words in (HOSTILE, "words"))
+    assert hostile == harmless and ("img", ["src", "onerror"]) not in hostile
+    if os.environ.get("METASGCL_PAGE"):  # to look at it in a browser
+        Path(os.environ["METASGCL_PAGE"]).write_text(hostile_page(folder, HOSTILE), encoding="utf-8")
+
+
+def test_a_folder_that_names_its_trials_by_paths_is_refused(folder, search_made_up, make_search, tmp_path):
+    state_file, elsewhere = folder / "trials" / "oracle.json", folder.parent / "trial.json"
+    state = json.loads(state_file.read_text())
+    for name in ("0/../../../x", "..", "", "\u0661", 3, None):
+        state_file.write_text(json.dumps(state | {"start_order": [name]}))
+        for reads in (write_report, lambda folder: search_made_up(make_search(), folder, 5)):
+            with pytest.raises(InputError, match=r"`out` should be a folder whose trials have numbers"):
+                reads(folder)
+    state_file.write_text(json.dumps(state))
+    trial_file = folder / "trials" / "trial_2" / "trial.json"
+    trial_file.write_text(json.dumps(json.loads(trial_file.read_text()) | {"trial_id": "2/../../.."}))
+    for reads in (write_report, lambda folder: search_made_up(make_search(), folder, 5)):
+        with pytest.raises(InputError, match="`out` should be"):
+            reads(folder)
+    assert not elsewhere.exists()
+
+
+def test_a_search_with_a_link_that_leads_out_is_refused(folder, tmp_path_factory):
+    target = tmp_path_factory.mktemp("elsewhere") / "report.html"
+    target.write_text("mine")
+    (folder / "report.html").symlink_to(target)
+    with pytest.raises(InputError, match="without links that lead out of it"):
+        write_report(folder)
+    assert target.read_text() == "mine"
 
 
 def test_tensorboard_has_values_and_scores(folder):

@@ -62,7 +62,7 @@ def require_known(argument: str, name: Any, valid: Iterable[str]) -> None:
 
 def nearest(name: Any, valid: Iterable[str]) -> str:
     """The valid name that looks most like `name`."""
-    return difflib.get_close_matches(shown_name(str(name)), list(valid), n=1, cutoff=0.0)[0]
+    return difflib.get_close_matches(shown(name).strip("'\""), list(valid), n=1, cutoff=0.0)[0]
 
 
 class NonFiniteLossError(ArithmeticError):

@@ -117,6 +117,7 @@ def test_values_get_the_type_of_their_key():
         ({"model": "sgcl"}, ["`model`", "did you mean 'meta_sgcl'", "'sgcl'"]),
         ({"model": ["pop"]}, ["`model`", "['pop']"]),
         ({"model": None}, ["`model`", "None"]),
+        ({"model": 0xF << 20_000}, ["`model`", "did you mean", "an integer of 20004 bits"]),
         ({"preset": "toyz"}, ["`preset`", "did you mean 'toys'", "'toyz'"]),
         ({"preset": {"a": 1}}, ["`preset`"]),
         ({"data": None}, ["`data`", "text", "None"]),

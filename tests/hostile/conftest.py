@@ -1,4 +1,4 @@
-"""Few examples, always the same ones; `pytest tests/hostile --hypothesis-profile=default` tries others."""
+"""Few examples, and always the same ones: what passes today passes tomorrow."""
 
 from hypothesis import HealthCheck, settings
 

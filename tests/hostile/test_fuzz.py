@@ -35,7 +35,7 @@ class Worker:
             [sys.executable, "-m", "tests.hostile.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if os.environ.get("CI") else subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             text=True,
             cwd=ROOT,
             env=os.environ | {"POLARS_MAX_THREADS": "2"},

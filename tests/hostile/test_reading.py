@@ -112,7 +112,7 @@ def test_what_is_written_is_read_back(tmp_path, name, ending, data):
     assert read == ({} if name == "log.txt" else {"time": times, "rating": ratings})
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(table=tables(ANY_ID))
 def test_what_is_written_as_parquet_is_read_back(tmp_path, table):
     names = ["user", "item", "time", "rating"]

@@ -73,6 +73,7 @@ setup(
             *LITERT,
             "pytest",
             "pytest-xdist",
+            "hypothesis",
             "ruff",
             "dill",
             "keras-rs",

@@ -12,7 +12,7 @@ import polars as pl
 from metasgcl_tf.data.interactions import InteractionLog, prepare_log
 from metasgcl_tf.data.readers import Columns, read_interactions
 from metasgcl_tf.datasets import synthetic
-from metasgcl_tf.errors import InputError
+from metasgcl_tf.errors import InputError, shown
 
 NAMES = ("synthetic", "ml-1m", "toys", "clothing", "beauty", "sports")
 
@@ -60,12 +60,17 @@ def load(
 
 
 def _existing(path: str | Path) -> Path:
-    found = Path(path).expanduser()
-    if not found.exists():
+    try:
+        found = Path(path).expanduser()
+        exists = found.exists()
+    except (OSError, RuntimeError):  # a name that is too long, or ~ of a user that is not known
+        exists = False
+    if not exists:
         near = difflib.get_close_matches(str(path).lower(), NAMES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise InputError(
-            f"The data must be an existing file or one of {', '.join(NAMES)}. Received: {str(path)!r}.{hint}"
+            f"The data must be an existing file or one of {', '.join(NAMES)}. "
+            f"Received: {shown(str(path))}.{hint}"
         )
     return found
 

@@ -54,7 +54,8 @@ class OneLineParser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Prints the message without the usage; exit code 2."""
+        """Prints the message without the usage, in one line; exit code 2."""
+        message = " ".join(message.split())
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from metasgcl_tf.arguments import build_parser
-from metasgcl_tf.errors import InputError, NonFiniteLossError, TrainingError
+from metasgcl_tf.errors import InputError, NonFiniteLossError, TrainingError, shown, shown_name
+from metasgcl_tf.yaml_text import read_yaml
 
 # Options that are configuration keys of the same name.
 CONFIG_OPTIONS = (
@@ -245,11 +246,13 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
-            raise InputError(f"`--set` should be KEY=VALUE. Received: {setting!r}.")
+            raise InputError(f"`--set` should be KEY=VALUE. Received: {shown(setting)}.")
         try:
-            parsed[key] = yaml.safe_load(value)
+            parsed[key] = read_yaml(value)
         except yaml.YAMLError:
-            raise InputError(f"`--set {key}` should be a YAML value. Received: {value!r}.") from None
+            raise InputError(
+                f"`--set {shown_name(key)}` should be a YAML value. Received: {shown(value)}."
+            ) from None
     return parsed
 
 
@@ -295,6 +298,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + getattr(interruption, "signal", signal.SIGINT)
     except (InputError, NonFiniteLossError, TrainingError, OSError) as error:
         say("error", error)
+        return 2
+    except Exception as error:
+        # TensorFlow's error has no name before TensorFlow is imported.
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+            raise
+        say("error", "The memory is not enough. Smaller hidden_dim, max_length or batch_size need less.")
         return 2
 
 

@@ -10,9 +10,10 @@ from typing import Any, get_args
 import yaml
 
 from metasgcl_tf.data import pipelines
-from metasgcl_tf.errors import InputError, nearest, require, require_known
+from metasgcl_tf.errors import InputError, nearest, require, require_known, shown, shown_name
 from metasgcl_tf.models import MODELS, SequentialRecommender
 from metasgcl_tf.presets import PRESETS, preset_values, variant_values
+from metasgcl_tf.yaml_text import read_yaml
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +115,7 @@ def read_config_file(path: str | Path, option: str = "--config") -> dict[str, An
         InputError: no such file, not YAML, or not a mapping.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = read_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"`{option}` should be a readable file. Received: {path} ({error.strerror})."
@@ -125,7 +126,7 @@ def read_config_file(path: str | Path, option: str = "--config") -> dict[str, An
     if not isinstance(values, dict):
         kind = "nothing" if values is None else f"a {type(values).__name__}"
         raise InputError(f"`{option}` should map keys to values. Received: {kind} in {path}.")
-    return {str(key): value for key, value in values.items()}
+    return {key if isinstance(key, str) else shown(key): value for key, value in values.items()}
 
 
 def build_config(*layers: dict[str, Any]) -> RunConfig:
@@ -157,8 +158,9 @@ def build_config(*layers: dict[str, Any]) -> RunConfig:
             hint = f"did you mean {nearest(key, types)!r}?"
             hint = f"it is one of {', '.join(owners)}." if owners else hint
             raise InputError(
-                f"`{key}` should be a setting of {model} or of its training (see metasgcl models {model}); "
-                f"{hint} Received: `{key}` = {values[key]!r}."
+                f"`{shown_name(key)}` should be a setting of {model} or of its training "
+                f"(see metasgcl models {model}); {hint} "
+                f"Received: `{shown_name(key)}` = {shown(values[key])}."
             )
     values = {key: _typed(key, value, types[key]) for key, value in values.items()}
     for key, value in changed.items():
@@ -188,11 +190,17 @@ def _typed(key: str, value: Any, expected: Any) -> Any:
             if math.isfinite(number := float(value)):
                 return number
     elif str in kinds and isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value)
-    elif type(value) in kinds:
+        with contextlib.suppress(ValueError):  # Python writes no integer of more than 4,300 digits
+            return str(value)
+    elif type(value) in kinds and not (type(value) is int and abs(value) > 2**32):
         return value
-    wanted = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}[kinds[0]]
-    raise InputError(f"`{key}` should be {wanted}. Received: `{key}` = {value!r}.")
+    wanted = {
+        bool: "true or false",
+        int: "a whole number of at most 2^32",
+        float: "a finite number",
+        str: "text",
+    }[kinds[0]]
+    raise InputError(f"`{key}` should be {wanted}. Received: `{key}` = {shown(value)}.")
 
 
 def _check_training(training: TrainingConfig) -> None:

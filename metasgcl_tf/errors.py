@@ -1,6 +1,7 @@
 """The package's own errors. Their messages are one line, which is all the command line prints."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,10 +14,39 @@ class InputError(ValueError):
     """
 
 
+LONGEST_SHOWN = 300  # characters of a received value in a message
+
+
+class _Short(reprlib.Repr):
+    """`repr` that ends soon, whatever it is given: values of a YAML file may be deep and numbers long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxlong, self.maxother = 4, 100, 100, LONGEST_SHOWN
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 30
+
+    def repr_int(self, x: int, level: int) -> str:
+        """An int; Python itself refuses to write down more than 4,300 digits."""
+        return (
+            super().repr_int(x, level) if x.bit_length() < 10_000 else f"an integer of {x.bit_length()} bits"
+        )
+
+
+def shown(value: object) -> str:
+    """A received value as a message shows it: its `repr`, cut where it is long."""
+    text = _Short().repr(value)
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."
+
+
+def shown_name(name: str) -> str:
+    """A received name as a message shows it between other quotes: in one line, cut where it is long."""
+    return shown(name)[1:-1]
+
+
 def require(condition: bool, argument: str, rule: str, received: object) -> None:
     """Raises an `InputError` that names the argument, the rule and what was received."""
     if not condition:
-        raise InputError(f"`{argument}` should be {rule}. Received: `{argument}` = {received!r}.")
+        raise InputError(f"`{argument}` should be {rule}. Received: `{argument}` = {shown(received)}.")
 
 
 def require_known(argument: str, name: Any, valid: Iterable[str]) -> None:
@@ -26,13 +56,13 @@ def require_known(argument: str, name: Any, valid: Iterable[str]) -> None:
         return
     raise InputError(
         f"`{argument}` should be one of {', '.join(valid)}; did you mean {nearest(name, valid)!r}? "
-        f"Received: {name!r}."
+        f"Received: {shown(name)}."
     )
 
 
 def nearest(name: Any, valid: Iterable[str]) -> str:
     """The valid name that looks most like `name`."""
-    return difflib.get_close_matches(str(name), list(valid), n=1, cutoff=0.0)[0]
+    return difflib.get_close_matches(shown(name).strip("'\""), list(valid), n=1, cutoff=0.0)[0]
 
 
 class NonFiniteLossError(ArithmeticError):

@@ -1,6 +1,8 @@
 """The options of `metasgcl tune`."""
 
 import argparse
+import contextlib
+import math
 import re
 from typing import Any
 
@@ -82,9 +84,12 @@ def names(text: str) -> list[str]:
 def seconds(text: str) -> float:
     """`2h`, `1h30m`, `90m`, `45s`, or a number of seconds."""
     parts = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", text.strip())
-    if not text.strip() or parts is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2h, 90m or 1h30m")
-    try:
-        return sum(float(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2h, 90m or 1h30m") from None
+    total = math.nan
+    if text.strip() and parts is not None:
+        with contextlib.suppress(ValueError):  # 1.2.3h
+            total = sum(
+                float(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True)
+            )
+    if not math.isfinite(total):
+        raise argparse.ArgumentTypeError(f"{text!r:.60} is no time such as 2h, 90m or 1h30m")
+    return total

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from metasgcl_tf import cli
 from metasgcl_tf.models import MODELS
@@ -54,6 +55,7 @@ def small_table(extra="", users=4, items=6):
         (["train", "--epochs", "many"], ["--epochs", "'many'"]),
         (["train", "--k-core", "1.5"], ["--k-core", "'1.5'"]),
         (["train", "--set"], ["--set"]),
+        (["train", "--", "a\nb"], ["a b"]),
         (["evaluate"], ["RUN"]),
         (["hybrid"], ["RUN"]),
         (["compare", "--seeds", "1,x"], ["--seeds", "'1,x'"]),
@@ -118,6 +120,17 @@ def test_warnings_and_system_errors_are_one_line_each(capsys, monkeypatch):
     first, second = capsys.readouterr().err.splitlines()
     assert first == "metasgcl: warning: two lines"
     assert second == "metasgcl: error: [Errno 28] No space left on device: 'model.keras'"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM\nwhen ...")]
+)
+def test_too_little_memory_is_one_line(refused, monkeypatch, error):
+    def fill(_):
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "evaluate", fill)
+    assert "memory is not enough" in refused("evaluate", "run")
 
 
 def test_settings_accumulate():

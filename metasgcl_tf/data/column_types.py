@@ -36,10 +36,17 @@ def typed_columns(
         values, wrong, rule = convert(frame[role], text)
         if wrong.any():
             at = wrong.arg_true()[0]
-            received = f"{frame[role][at]!r:.60} in {unit} {places[at]}"
+            received = f"{_shown(frame[role], at)} in {unit} {places[at]}"
             raise InputError(f"{source}: {role} must be {rule}. Received: {received}.")
         typed.append(values.alias(role))
     return pl.DataFrame(typed)
+
+
+def _shown(raw: pl.Series, at: int) -> str:
+    """One value in one short line; of most other types Polars has values that Python cannot hold."""
+    if raw.dtype.is_numeric() or raw.dtype == pl.String or raw[at : at + 1].null_count():
+        return f"{raw[at]!r:.60}"
+    return "a value of that type"
 
 
 # Each converter returns the typed values, where they are wrong, and the rule in words.
@@ -52,9 +59,10 @@ def _ids(raw: pl.Series, text: bool) -> _Converted:
     if raw.dtype.is_integer():
         return _fitting_integers(raw), _nowhere(raw), ""
     if raw.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        return raw, ~_nowhere(raw), f"an integer or text, never a column of type {raw.dtype}"
+        return raw, ~_nowhere(raw), f"an integer or text, never a column of type {raw.dtype!s:.60}"
     raw = raw.cast(pl.String)
-    missing = raw.str.to_lowercase().is_in(MISSING)
+    # Of the first 10 characters only: Parquet may hold a long text once for a great many rows.
+    missing = raw.str.head(10).str.to_lowercase().is_in(MISSING)
     if missing.any():
         return raw, missing, "an integer or text"
     return _text_ids(raw) if text else (raw, missing, "")
@@ -107,7 +115,7 @@ def _ratings(raw: pl.Series, text: bool) -> _Converted:
 
 def _finite_floats(raw: pl.Series, rule: str) -> _Converted:
     if not (raw.dtype.is_numeric() or raw.dtype == pl.String):
-        return raw, ~_nowhere(raw), f"{rule}, never a column of type {raw.dtype}"
+        return raw, ~_nowhere(raw), f"{rule}, never a column of type {raw.dtype!s:.60}"
     floats = raw.cast(pl.Float64, strict=False)
     return floats, ~floats.is_finite().fill_null(False), rule
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from metasgcl_tf.errors import InputError
+from metasgcl_tf.errors import InputError, shown
 
 # Lower case, without underscores. These cover MovieLens' ratings.csv and the Amazon reviews too.
 USUAL_NAMES = {
@@ -43,10 +43,12 @@ def find_columns(path: Path, names: Sequence[str], columns: Columns | None) -> d
     found = {role: name for role, name in (chosen | usual).items() if name is not None}
     for role in ("user", "item", *found):
         if found.get(role) not in names:
-            what = f"no column {found[role]!r}" if role in found else "no column with a usual name"
-            raise InputError(f"{path}: {what} for the {role} (name it with --{role}-col). Received: {names}.")
+            what = f"no column {shown(found[role])}" if role in found else "no column with a usual name"
+            raise InputError(
+                f"{path}: {what} for the {role} (name it with --{role}-col). Received: {shown(names)}."
+            )
     if len(set(found.values())) < len(found):
-        raise InputError(f"{path}: each role needs a column of its own. Received: {found}.")
+        raise InputError(f"{path}: each role needs a column of its own. Received: {shown(found)}.")
     return found
 
 
@@ -54,7 +56,7 @@ def _usual_column(path: Path, names: Sequence[str], role: str) -> str | None:
     usual = [name for name in names if name.lower().replace("_", "") in USUAL_NAMES[role]]
     if len(usual) > 1:
         raise InputError(
-            f"{path}: more than one column may be the {role}; choose with --{role}-col among {usual}."
+            f"{path}: more than one column may be the {role}; choose with --{role}-col among {shown(usual)}."
         )
     return usual[0] if usual else None
 

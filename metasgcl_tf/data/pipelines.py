@@ -23,6 +23,7 @@ from metasgcl_tf.data.windows import (
     own_item_windows,
     prefix_windows,
 )
+from metasgcl_tf.errors import require
 
 if backend.NAME == "jax":
     tf.config.set_visible_devices([], "GPU")  # TensorFlow only feeds; it would take all of its memory
@@ -171,7 +172,12 @@ def _training_batches(
     partners: Callable[[int], np.ndarray] | None = None,
 ) -> tf.data.Dataset:
     """Batches of windows, each with the one that `partners(epoch)` `[N]` names, if given."""
+    require(max_length >= 1, "max_length", "at least 1", max_length)
+    require(batch_size >= 1, "batch_size", "at least 1", batch_size)
+    rule = "of a log with something to train on, a user with 4 interactions"
+    require(windows.num_targets > 0, "split", rule, split.describe())
     lengths, buckets = windows.end - windows.begin, length_buckets(max_length)
+    batch_size = min(batch_size, len(lengths))  # the plan has so many columns, used or not
     num_batches = math.ceil(len(lengths) / batch_size)
     # One count per pass over the data set, so that each epoch is shuffled anew, yet by its number.
     epochs = itertools.count(first_epoch)

@@ -1,7 +1,6 @@
 """Files of interactions, whatever their format, as one Polars table."""
 
 import csv
-import io
 import json
 import os
 from pathlib import Path
@@ -11,8 +10,9 @@ import polars as pl
 from metasgcl_tf.data.column_types import typed_columns
 from metasgcl_tf.data.columns import Columns as Columns
 from metasgcl_tf.data.columns import find_columns, refuse_columns
-from metasgcl_tf.data.text_files import check_fields, empty_quoted_fields, read_bytes, read_text, split_lines
-from metasgcl_tf.errors import InputError
+from metasgcl_tf.data.parquet_files import read_parquet
+from metasgcl_tf.data.text_files import check_fields, empty_quoted_fields, read_text, split_lines
+from metasgcl_tf.errors import InputError, shown
 
 FORMATS = ".txt, .csv, .tsv, .inter, .dat, .json (each also with .gz) or .parquet"
 
@@ -71,7 +71,7 @@ def read_interactions(path: str | os.PathLike, columns: Columns | None = None) -
         case ".txt":
             return _read_sequences(path, columns)
         case ".parquet" if not name.endswith(".gz"):
-            return _read_parquet(path, columns)
+            return read_parquet(path, columns)
     raise InputError(f"{path}: the file name must end in {FORMATS}. Received: {path.name!r}.")
 
 
@@ -117,7 +117,7 @@ def _parse_delimited(
 ) -> pl.DataFrame:
     """Reads the wanted columns of a text with a header, `names`; its records start at `first_line`."""
     if len(set(names)) < len(names):
-        raise InputError(f"{path}: the names in the header must differ. Received: {names}.")
+        raise InputError(f"{path}: the names in the header must differ. Received: {shown(names)}.")
     wanted = find_columns(path, names, columns)
     if b"\n" not in data.rstrip(b"\n"):
         raise InputError(f"{path}: the file has a header and no interaction.")
@@ -141,7 +141,7 @@ def _read_json(path: Path, columns: Columns | None) -> pl.DataFrame:
     data = read_text(path)
     try:
         first = json.loads(data.partition(b"\n")[0])
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: nested too deep for Python
         first = None
     if not isinstance(first, dict):
         raise InputError(f"{path}: every line must be one JSON object. Received: something else in line 1.")
@@ -161,24 +161,11 @@ def _malformed_line(data: bytes) -> str | None:
     for number, line in enumerate(data.split(b"\n"), start=1):
         try:
             good = not line.strip() or isinstance(json.loads(line, parse_constant=int), dict)
-        except ValueError:
+        except (ValueError, RecursionError):
             good = False
         if not good:
             return f"{line.decode()!r:.60} in line {number}"
     return None
-
-
-def _read_parquet(path: Path, columns: Columns | None) -> pl.DataFrame:
-    data = read_bytes(path)
-    try:
-        wanted = find_columns(path, list(pl.read_parquet_schema(io.BytesIO(data))), columns)
-        table = pl.read_parquet(io.BytesIO(data), columns=list(wanted.values()))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # some broken pages panic
-        raise InputError(f"{path}: not a readable Parquet file ({_first_line(error)}).") from None
-    if not table.height:
-        raise InputError(f"{path}: the table has no row; at least one interaction is needed.")
-    table = table.select(pl.col(name).alias(role) for role, name in wanted.items())
-    return typed_columns(table, path)
 
 
 def _read_sequences(path: Path, columns: Columns | None) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 import codecs
 import gzip
+import io
 import re
 import zlib
 from pathlib import Path
@@ -10,17 +11,21 @@ import polars as pl
 
 from metasgcl_tf.errors import InputError
 
+# A compressed file may be a bomb of 1,000 times its size and more. Logs are 2 to 4 times theirs; up to so
+# many bytes (of Parquet: rows) it does not matter.
+BOMB_TIMES, BOMB_BYTES = 100, 2**24
+
 
 def read_bytes(path: Path) -> bytes:
     """The content of a file, decompressed when its name ends in `.gz`.
 
     Raises:
-        InputError: the path is missing, a directory or unreadable, or its gzip data is broken.
+        InputError: the path is missing, a directory or unreadable, or its gzip data is broken or grows
+            without measure.
     """
     try:
         if path.suffix.lower() == ".gz":
-            with gzip.open(path) as stream:
-                return stream.read()
+            return _decompressed(path)
         return path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file.") from None
@@ -30,6 +35,20 @@ def read_bytes(path: Path) -> bytes:
         raise InputError(f"{path}: not a complete gzip file ({error}).") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def _decompressed(path: Path) -> bytes:
+    most = max(BOMB_BYTES, BOMB_TIMES * path.stat().st_size)
+    data = io.BytesIO()
+    with gzip.open(path) as stream:
+        while part := stream.read(2**20):
+            if data.tell() + len(part) > most:
+                raise InputError(
+                    f"{path}: a gzip file must hold at most {BOMB_TIMES} times its own size, or "
+                    f"{BOMB_BYTES:,} bytes. Received: more than {most:,} bytes."
+                )
+            data.write(part)
+    return data.getvalue()
 
 
 def read_text(path: Path, *, fallback: str | None = None) -> bytes:

@@ -44,7 +44,8 @@ def samples(batches):
 
 @both_recipes
 @pytest.mark.parametrize(
-    ("max_length", "batch_size"), [(1, 4), (2, 4), (3, 1), (3, 1000), (5, 4), (8, 1000), (50, 4), (200, 4)]
+    ("max_length", "batch_size"),
+    [(1, 4), (2, 4), (3, 1), (3, 1000), (5, 4), (8, 1000), (50, 4), (200, 4), (5, 2**40)],
 )
 def test_every_training_target_comes_once_after_the_items_before_it(
     split, histories, recipe, max_length, batch_size

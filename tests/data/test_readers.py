@@ -1,5 +1,6 @@
 """Every format and every way a file can be broken, on files small enough to check by eye."""
 
+import base64
 import gzip
 import json
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from metasgcl_tf.data import parquet_files
 from metasgcl_tf.data.interactions import prepare_log
 from metasgcl_tf.data.readers import Columns, read_interactions
 from metasgcl_tf.errors import InputError
@@ -197,6 +199,15 @@ BROKEN = {
     "malformed json": ("log.json", '{"user": 1, "item": 2}\n{"user": 1,\n', ["JSON object", "line 2"]),
     "nan in json": ("log.json", '{"user": 1, "item": 2}\n{"user": NaN, "item": 2}\n', ["object", "line 2"]),
     "not parquet": ("log.parquet", "user,item\n1,2\n", ["Parquet"]),
+    "nested json": ("log.json", '{"user":' * 50_000, ["JSON object", "line 1"]),
+    "nested json later": (
+        "log.json",
+        '{"user": 1, "item": 2}\n{"user": ' + "[" * 100_000,
+        ["JSON object", "in line 2"],
+    ),
+    "endless header": ("log.csv", "a" * 70_000 + ",item\n1,2\n", ["--user-col", "aaa...aaa"]),
+    "many columns": ("log.tsv", "\t".join(map(str, range(9_000))) + "\n", ["--user-col", "'0', '1', '2'"]),
+    "same endless name": ("log.csv", "a" * 70_000 + ",item,item\n1,2,3\n", ["must differ"]),
     "odd header": ("log.csv", "user,item\rx\n1,2\n", ["header cannot be read"]),
 }
 
@@ -205,7 +216,7 @@ def refusal(path, columns=None):
     with pytest.raises(InputError) as caught:
         read_interactions(path, columns)
     message = str(caught.value)
-    assert "\n" not in message and str(path) in message
+    assert "\n" not in message and str(path) in message and len(message) < 1_000
     return message
 
 
@@ -234,11 +245,60 @@ def test_broken_gzip(tmp_path):
         assert "gzip" in refusal(path)
 
 
+@pytest.mark.parametrize("line", [b"\0" * 64, b"1,2\n", b'"'])
+def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(tmp_path, line):
+    path, bomb = tmp_path / "log.csv.gz", gzip.compress(line * (2**23 // len(line)))
+    path.write_bytes(gzip.compress(b"user,item\n") + bomb * 64)  # 512 MB
+    assert path.stat().st_size < 10**6
+    message = refusal(path)
+    assert "at most 100 times its own size" in message
+
+
+def test_a_small_log_may_be_compressed_as_well_as_it_can(tmp_path):
+    path = write(tmp_path / "log.csv.gz", "user,item\n" + "1,2\n" * 10**6)
+    assert path.stat().st_size < 4 * 10**6 / 500
+    assert read_interactions(path).height == 10**6
+
+
+def test_a_parquet_bomb_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    path = tmp_path / "log.parquet"
+    pl.select(user=pl.repeat(1, 2 * 10**6), item=pl.repeat(2, 2 * 10**6)).write_parquet(path)
+    monkeypatch.setattr(parquet_files, "BOMB_BYTES", 10**5)
+    assert "at most 100 rows a byte" in (message := refusal(path)) and "2,000,000 in" in message
+    monkeypatch.undo()
+    assert read_interactions(path).height == 2 * 10**6
+
+
+# One bit of a file with the columns user and item is wrong: a run of nulls is 2^64 long.
+ENDLESS_RUN = """
+UEFSMRUEFRAVFEwVAhUAAAAIHAkAAAAAAAAAFQAVEBUULBUDFRAVBhUGAAAIHAIAAAACAQADFQQZNQAGEBkYBHVzZXIVAhYCFlwW
+ZCY2JggAFQAVDBUQLBUCFQAVBhUGAAAGFAIAAAADABUCGSUABhkYBGl0ZW0VAhYCFi4WMiaiAQAZHBY2FTYWAAAAGRwWogEVMhYA
+AAAVAhk8SARyb290FQQAFQQlAhgEdXNlcgAVAiUCGARpdGVtbLwAAAAWAhkcGSwmmgEcFQQZNQAGEBkYBHVzZXIVAhYCFlwWZCY2
+JggAFoYCFRQAJtQBHBUCGSUABhkYBGl0ZW0VAhYCFi4WMiaiAQAWmgIVFgAWigEWAiYIFpYBFAAAGRwYDEFSUk9XOnNjaGVtYRjs
+AS8vLy8vNmtBQUFBRUFBQUE4di8vL3hRQUFBQUVBQUVBQUFBS0FBc0FDQUFLQUFRQStQLy8vd3dBQUFBSUFBZ0FBQUFFQUFJQUFB
+QTBBQUFBQkFBQUFNRC8vLzhjQUFBQUVBQUFBQWdBQUFBQkFRQUFBQUFBQVB6Ly8vOEVBQVFBQkFBQUFHbDBaVzBBQUFBQTdQLy8v
+emdBQUFBZ0FBQUFHQUFBQUFFQ0FBQVFBQklBQkFBUUFCRUFDQUFBQUF3QUFBQUFBUFQvLy85QUFBQUFBUUFBQUFnQUNRQUVBQWdB
+QkFBQUFIVnpaWElBABhOUG9sYXJzIChweXRob24pIHZlcnNpb24gMi4xLjAgKGJ1aWxkIDdmOTAyYmQzZmZkMjdmZjgyZDE0Mjc4
+YTA5YTI5NWZmMmY3YWVkOTIpGSwcAAAcAAAA2wEAAFBBUjE=
+"""
+
+
+def test_a_parquet_file_that_polars_does_not_survive(tmp_path):
+    path = tmp_path / "log.parquet"
+    path.write_bytes(base64.b64decode(ENDLESS_RUN))
+    assert "not a readable Parquet file (reading it ends the process" in refusal(path)
+
+
 def test_cut_parquet(tmp_path):
     path = tmp_path / "log.parquet"
     EXPECTED.write_parquet(path)
     path.write_bytes(path.read_bytes()[:-20])
     assert "Parquet" in refusal(path)
+
+
+# Polars has them and Python has not: days after the year 9999, durations of a billion days.
+LAST_DAYS = pl.Series([2**31 - 1, 0], dtype=pl.Int32).cast(pl.Date)
+LONGEST = pl.Series([2**63 - 1, 0]).cast(pl.Duration("ms"))
 
 
 @pytest.mark.parametrize(
@@ -252,6 +312,10 @@ def test_cut_parquet(tmp_path):
         ({"user": [1, 2], "item": [1, 2], "time": [1, None]}, ["time must be", "None in row 2"]),
         ({"user": [1, 2], "item": [1, 2], "time": [True, False]}, ["time must be", "Boolean"]),
         ({"user": [1, 2], "item": [1, 2], "rating": [1.0, float("nan")]}, ["rating must be", "nan in row 2"]),
+        ({"user": [[], [0, 0]], "item": [1, 2]}, ["user must be", "List(Int64)", "in row 1"]),
+        ({"user": LAST_DAYS, "item": [1, 2]}, ["user must be", "type Date", "in row 1"]),
+        ({"user": LAST_DAYS.cast(pl.Datetime("ms")), "item": [1, 2]}, ["user must be", "type Datetime"]),
+        ({"user": [1, 2], "item": [1, 2], "time": LONGEST}, ["time must be", "type Duration", "in row 1"]),
         ({"user": [], "item": []}, ["no row"]),
         ({"a": [1], "item": [1]}, ["--user-col", "['a', 'item']"]),
     ],

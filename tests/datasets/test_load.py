@@ -172,6 +172,12 @@ def test_neither_name_nor_file(wrong, near):
     assert text.endswith(f"Did you mean {near}?")
 
 
+@pytest.mark.parametrize("path", ["~nobody-here/log.csv", "x" * 5_000 + ".csv", "a\0b.csv", "\ud800.csv"])
+def test_a_path_that_no_file_can_have(path):
+    with pytest.raises(InputError, match="must be an existing file"):
+        load(path)
+
+
 def test_no_far_fetched_hint():
     with pytest.raises(InputError) as error:
         load("/no/such/folder/log.csv")

@@ -100,6 +100,7 @@ def test_a_folder_of_another_search_is_refused(searched, capsys, options, parts)
         (["--objective", "test_ndcg@10"], ["`objective`", "test items"]),
         (["--trials", "0"], ["`trials`", "at least 1"]),
         (["--max-time", "soon"], ["--max-time", "2h"]),
+        (["--max-time", "9" * 400 + "h"], ["--max-time", "2h"]),
         (["--model", "pop"], ["`model`", "trained", "'pop'"]),
         (["--data", "none.csv"], ["none.csv"]),
         (["--role", "boss", "--chief", "localhost:1"], ["`role`", "'boss'"]),

@@ -16,7 +16,7 @@ from metasgcl_tf.data.splitting import Split, leave_one_out
 from metasgcl_tf.datasets import load
 from metasgcl_tf.evaluation import report_of
 from metasgcl_tf.names import data_name
-from metasgcl_tf.run_folder import provenance
+from metasgcl_tf.provenance import made_by
 
 RESULTS = Path(__file__).parent / "results"
 COUNTED = {"training items": False, "training and validation items": True}
@@ -50,7 +50,7 @@ def main() -> None:
     for (counted, with_validation), ties in itertools.product(COUNTED.items(), TIES):
         test = report_of(ranks(split, with_validation, ties))
         rows.append({"counted": counted, "ties": ties, "test": test})
-    found = provenance() | {"dataset": data, "rows": rows}
+    found = made_by() | {"dataset": data, "rows": rows}
     path = RESULTS / data_name(data) / "popularity.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -33,9 +33,10 @@ def run_train(arguments: argparse.Namespace) -> None:
     """Trains and prints the table."""
     from rich.console import Console
 
-    from metasgcl_tf.config import build_config, read_config_file
+    from metasgcl_tf.config import build_config
     from metasgcl_tf.names import run_name
     from metasgcl_tf.training import resume, train
+    from metasgcl_tf.yaml_text import read_config_file
 
     layers = [parse_settings(arguments.set), given_options(arguments)]
     console = Console()
@@ -111,8 +112,8 @@ def run_tune(arguments: argparse.Namespace) -> None:
         raise InputError('`metasgcl tune` needs more packages: pip install "metasgcl-tf[tuning]".')
     from rich.console import Console
 
-    from metasgcl_tf.config import read_config_file
     from metasgcl_tf.tuning import command
+    from metasgcl_tf.yaml_text import read_config_file
 
     given = given_options(arguments)
     given.pop("epochs", None)  # those of a trial

@@ -20,8 +20,9 @@ from rich.markup import escape
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import HYBRID
+from metasgcl_tf.provenance import made_by
 from metasgcl_tf.reports.leaderboard import Entry, leaderboard
-from metasgcl_tf.run_folder import provenance, read_metrics
+from metasgcl_tf.run_folder import read_metrics
 from metasgcl_tf.run_plan import PlannedRun, check_finished, plan
 
 ALL = "all"
@@ -77,7 +78,7 @@ def compare(
             folders.setdefault(run.name, []).append(run.folder)
     if not folders:
         return None
-    return provenance() | leaderboard([Entry(*entry) for entry in folders.items()], failures)
+    return made_by() | leaderboard([Entry(*entry) for entry in folders.items()], failures)
 
 
 def train_missing(runs: Sequence[PlannedRun], console: Console) -> list[dict[str, Any]]:

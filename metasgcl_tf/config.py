@@ -4,16 +4,12 @@ import contextlib
 import dataclasses
 import inspect
 import math
-from pathlib import Path
 from typing import Any, get_args
-
-import yaml
 
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.errors import InputError, nearest, require, require_known, shown, shown_name
 from metasgcl_tf.models import MODELS, SequentialRecommender
 from metasgcl_tf.presets import PRESETS, preset_values, variant_values
-from metasgcl_tf.yaml_text import read_yaml
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,31 +98,6 @@ def model_parameters(model: str) -> dict[str, inspect.Parameter]:
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     decided = ("self", "num_items", "num_users")
     return {n: p for n, p in found.items() if p.kind in named and n not in decided}
-
-
-def read_config_file(path: str | Path, option: str = "--config") -> dict[str, Any]:
-    """Reads a YAML (or JSON) mapping of configuration keys.
-
-    Args:
-        path: the file.
-        option: what the file was given as, for the message.
-
-    Raises:
-        InputError: no such file, not YAML, or not a mapping.
-    """
-    try:
-        values = read_yaml(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"`{option}` should be a readable file. Received: {path} ({error.strerror})."
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"`{option}` should be a YAML file. Received: {path} ({reason}).") from None
-    if not isinstance(values, dict):
-        kind = "nothing" if values is None else f"a {type(values).__name__}"
-        raise InputError(f"`{option}` should map keys to values. Received: {kind} in {path}.")
-    return {key if isinstance(key, str) else shown(key): value for key, value in values.items()}
 
 
 def build_config(*layers: dict[str, Any]) -> RunConfig:

@@ -17,6 +17,7 @@ from metasgcl_tf.files import save_whole
 from metasgcl_tf.models import Hybrid, ItemCooccurrence, SequentialRecommender
 from metasgcl_tf.models.hybrid import mixed
 from metasgcl_tf.presets import preset_values
+from metasgcl_tf.provenance import made_by
 from metasgcl_tf.run_report import write_report
 
 Tensor = Any
@@ -44,7 +45,7 @@ def mix_run(
     Raises:
         InputError: `source` is no run of a trained model, or `out` cannot be written.
     """
-    started, provenance = time.perf_counter(), run_folder.provenance()
+    started, provenance = time.perf_counter(), made_by()
     source, out = Path(source), Path(out)
     run = run_folder.load_run(source, compile=False)
     training = run.config.training

@@ -32,7 +32,7 @@ def write_report(
         model: as it was trained.
         split: the log and its parts.
         config: how it was trained.
-        provenance: of `run_folder.provenance`, taken before the training.
+        provenance: of `metasgcl_tf.provenance.made_by`, taken before the training.
         seconds: how long that took.
         **more: what else the report should hold.
 

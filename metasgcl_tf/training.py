@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import keras
-import numpy as np
 from rich.console import Console
-from tensorboard.plugins import projector
 
 from metasgcl_tf import checkpoints, run_folder
 from metasgcl_tf.callbacks import EpochLines, WarnOnPosteriorCollapse
 from metasgcl_tf.checkpoint_callbacks import KeepCheckpoints
-from metasgcl_tf.config import RunConfig, build_config, read_config_file
+from metasgcl_tf.config import RunConfig, build_config
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.readers import Columns
 from metasgcl_tf.data.splitting import Split, leave_one_out
@@ -25,8 +23,11 @@ from metasgcl_tf.fitting import fit
 from metasgcl_tf.interruption import stop_request
 from metasgcl_tf.mixing import mix
 from metasgcl_tf.models import MODELS, SequentialRecommender
+from metasgcl_tf.provenance import made_by
+from metasgcl_tf.reports.projector import write_projector
 from metasgcl_tf.run_report import write_report
 from metasgcl_tf.safe_loading import load_model
+from metasgcl_tf.yaml_text import read_config_file
 
 
 def train(
@@ -86,7 +87,7 @@ def resume(run: str | Path, *, console: Console | None = None) -> dict:
 
 def _train(run: Path, config: RunConfig, log: InteractionLog, *, new: bool, console: Console | None) -> dict:
     """`train` or, in a folder that is not `new`, `resume`."""
-    started, provenance = time.perf_counter(), run_folder.provenance()
+    started, provenance = time.perf_counter(), made_by()
     console, split = console or Console(quiet=True), leave_one_out(log)
     console.print(split.describe(), highlight=False, soft_wrap=True)
 
@@ -189,16 +190,3 @@ def best_of_training(
     best = load_model(kept, compile=not config.training.hybrid)
     write_projector(run / run_folder.TENSORBOARD, best, split.log)
     return best
-
-
-def write_projector(folder: Path, model: SequentialRecommender, log: InteractionLog) -> None:
-    """Writes the item embeddings with their raw ids for TensorBoard's projector."""
-    table = keras.ops.convert_to_numpy(model.embedding.item_table)
-    np.savetxt(folder / "item_embeddings.tsv", table, fmt="%.5g", delimiter="\t")
-    names = (" ".join(str(item).replace("\t", " ").splitlines()) for item in log.items)  # one line each
-    (folder / "item_ids.tsv").write_text("\n".join(names) + "\n", encoding="utf-8")
-    config = projector.ProjectorConfig()
-    config.embeddings.add(
-        tensor_name="item_embeddings", tensor_path="item_embeddings.tsv", metadata_path="item_ids.tsv"
-    )
-    projector.visualize_embeddings(str(folder), config)

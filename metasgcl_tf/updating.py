@@ -20,6 +20,7 @@ from metasgcl_tf.fitting import build_optimizer
 from metasgcl_tf.models import SequentialRecommender
 from metasgcl_tf.models.growing import grown
 from metasgcl_tf.optimizers import carry_over
+from metasgcl_tf.provenance import made_by
 from metasgcl_tf.run_report import write_report
 from metasgcl_tf.training import best_of_training, computing_in, load_log
 
@@ -62,7 +63,7 @@ def update(
         InputError: `source` is no run of a model alone, an argument breaks its rule, or the log is unusable.
         NonFiniteLossError: a term of the loss became NaN; `model.keras` keeps the best epoch before.
     """
-    started, provenance = time.perf_counter(), run_folder.provenance()
+    started, provenance = time.perf_counter(), made_by()
     source, out, console = Path(source), Path(out), console or Console(quiet=True)
     run = run_folder.load_run(source)
     alone = "that of a model alone (update the run that was mixed, then mix it: `metasgcl hybrid`)"

@@ -28,10 +28,10 @@ def pytest_terminal_summary(terminalreporter):
     for name, value in figures.items():
         terminalreporter.write_line(f"{name}: {value}")
     if figures and "METASGCL_FIGURES" in os.environ:
-        from metasgcl_tf.run_folder import provenance
+        from metasgcl_tf.provenance import made_by
 
         outcomes = {name: len(terminalreporter.getreports(name)) for name in ("passed", "failed", "skipped")}
-        text = json.dumps(provenance() | {"tests": outcomes, "figures": figures}, indent=2)
+        text = json.dumps(made_by() | {"tests": outcomes, "figures": figures}, indent=2)
         Path(os.environ["METASGCL_FIGURES"]).write_text(text + "\n", encoding="utf-8")
 
 

@@ -16,8 +16,9 @@ from rich.console import Console
 from metasgcl_tf import cli, comparing
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import MODELS
+from metasgcl_tf.provenance import made_by
 from metasgcl_tf.reports import leaderboard_files
-from metasgcl_tf.run_folder import provenance, read_metrics
+from metasgcl_tf.run_folder import read_metrics
 from metasgcl_tf.run_plan import plan
 
 USERS = 8
@@ -42,7 +43,7 @@ class MadeUp:
         test = {protocol: self.metrics(values) for protocol, values in ranks.items()}
         run.folder.mkdir(exist_ok=True)
         pl.DataFrame({"user": range(USERS)} | ranks).write_parquet(run.folder / "ranks.parquet")
-        report = provenance() | {
+        report = made_by() | {
             "dataset": "made/up.csv",
             "model": run.name,
             "seed": run.config.training.seed,

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from metasgcl_tf.callbacks import EpochLines, StopOnNonFinite, WarnOnPosteriorCollapse
-from metasgcl_tf.config import build_config, read_config_file
+from metasgcl_tf.config import build_config
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.datasets import load
@@ -21,6 +21,7 @@ from metasgcl_tf.evaluation import evaluate, report_of
 from metasgcl_tf.models.sasrec import SASRec
 from metasgcl_tf.run_folder import load_run
 from metasgcl_tf.training import build_optimizer, fit, train, write_projector
+from metasgcl_tf.yaml_text import read_config_file
 
 METRICS = {"hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr"}
 SMALL = {"hidden_dim": 8, "num_layers": 1, "max_length": 4, "k_core": 1, "epochs": 1}

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from metasgcl_tf import cli, run_report
-from metasgcl_tf.config import build_config, read_config_file
+from metasgcl_tf.config import build_config
 from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.evaluation import evaluate
@@ -16,6 +16,7 @@ from metasgcl_tf.recommending import recommend
 from metasgcl_tf.run_folder import load_run
 from metasgcl_tf.training import train
 from metasgcl_tf.updating import configs, update
+from metasgcl_tf.yaml_text import read_config_file
 
 CYCLE = [f"i{n}" for n in range(24)]
 GROWN = [*CYCLE, "new"]

@@ -9,7 +9,8 @@ from rich.markup import escape
 from metasgcl_tf.data.splitting import Split, leave_one_out
 from metasgcl_tf.errors import require
 from metasgcl_tf.files import held
-from metasgcl_tf.run_folder import MODEL, provenance
+from metasgcl_tf.provenance import made_by
+from metasgcl_tf.run_folder import MODEL
 from metasgcl_tf.training import check_trainable, load_log
 from metasgcl_tf.tuning.best import train_best
 from metasgcl_tf.tuning.leases import LOST_AFTER
@@ -57,7 +58,7 @@ def tune(
     console.print(split.describe(), highlight=False, soft_wrap=True)
     with held(folder, "searches"):
         asked = {"trials": trials, "max_seconds": max_seconds, "counts": split.counts()}
-        now = provenance()
+        now = made_by()
         began = {name: before[name] for name in now if name in before}  # a report tells how it began
         write_search(folder, search, asked | now | began)
         run_trials(search, split, folder, trials, console, max_seconds=max_seconds, lost_after=lost_after)

@@ -11,9 +11,10 @@ from typing import Any
 
 import keras_tuner
 
-from metasgcl_tf.config import DataConfig, RunConfig, read_config_file
+from metasgcl_tf.config import DataConfig, RunConfig
 from metasgcl_tf.errors import InputError, require, require_known
 from metasgcl_tf.presets import variant_values
+from metasgcl_tf.yaml_text import read_config_file
 
 Space = dict[str, Any]
 

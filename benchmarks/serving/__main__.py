@@ -20,7 +20,8 @@ import polars as pl
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.export import export, write_artefacts
 from metasgcl_tf.models import MetaSGCL
-from metasgcl_tf.run_folder import Run, load_run, provenance
+from metasgcl_tf.provenance import made_by
+from metasgcl_tf.run_folder import Run, load_run
 from metasgcl_tf.serving import check, sample
 from metasgcl_tf.serving.client import Client
 from metasgcl_tf.serving.service import served
@@ -105,7 +106,7 @@ def main() -> None:
         started = time.perf_counter()
         version = export(source, Path(folder) / "toys", formats=["onnx", "litert"])
         seconds = time.perf_counter() - started
-        found = provenance() | {
+        found = made_by() | {
             "model": run.model.title,
             "items": run.log.num_items,
             "export_seconds": seconds,

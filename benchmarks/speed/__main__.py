@@ -25,7 +25,7 @@ from benchmarks.speed.environments import peer_python
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.datasets import load
-from metasgcl_tf.run_folder import provenance
+from metasgcl_tf.provenance import made_by
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
@@ -153,7 +153,7 @@ def main() -> None:
     commands = scripts(arguments.peers, arguments.environments)
     kernels = [sys.executable, "-m", "benchmarks.speed.kernels_run"]
     found: dict[str, Any] = {
-        **provenance(),
+        **made_by(),
         "data": arguments.data,
         "settings": settings,
         "contenders": {},

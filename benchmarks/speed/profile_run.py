@@ -22,7 +22,7 @@ from metasgcl_tf.data.splitting import Split, leave_one_out
 from metasgcl_tf.datasets import load
 from metasgcl_tf.models import MetaSGCL, SequentialRecommender
 from metasgcl_tf.optimizers import PairOptimizer, RowWiseAdam
-from metasgcl_tf.run_folder import provenance
+from metasgcl_tf.provenance import made_by
 
 STEPS = 20
 
@@ -81,7 +81,7 @@ def main() -> None:
     model = MetaSGCL(split.log.num_items, **{name: SETTINGS[name] for name in sizes})
     model.compile(PairOptimizer(RowWiseAdam(), RowWiseAdam()))
     found = {
-        **provenance(),
+        **made_by(),
         f"training, every prefix, {STEPS} steps": milliseconds(training(model, split)),
         "full ranking": milliseconds(ranking(model, split)),
     }

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from metasgcl_tf.arguments import build_parser
 from metasgcl_tf.cli import parse_settings
-from metasgcl_tf.config import RunConfig, build_config, read_config_file
+from metasgcl_tf.config import RunConfig, build_config
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import settings_of
 from metasgcl_tf.tuning_arguments import seconds
+from metasgcl_tf.yaml_text import read_config_file
 
 TEXTS = st.text(max_size=20)
 YAML_LIKE = st.lists(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from metasgcl_tf import cli, mixing
-from metasgcl_tf.config import build_config, read_config_file
+from metasgcl_tf.config import build_config
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.errors import InputError
@@ -16,6 +16,7 @@ from metasgcl_tf.evaluation import evaluate, held_out_ranks
 from metasgcl_tf.models import Hybrid, ItemCooccurrence, Pop, SASRec
 from metasgcl_tf.optimizers import RowWiseAdam
 from metasgcl_tf.run_folder import load_run
+from metasgcl_tf.yaml_text import read_config_file
 
 NUM_ITEMS, LENGTH = 9, 4
 

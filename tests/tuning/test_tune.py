@@ -5,13 +5,14 @@ import csv
 import pytest
 
 from metasgcl_tf import cli
-from metasgcl_tf.config import build_config, read_config_file
+from metasgcl_tf.config import build_config
 from metasgcl_tf.run_folder import read_metrics
 from metasgcl_tf.training import train
 from metasgcl_tf.tuning import devices
 from metasgcl_tf.tuning import tune as tune_in_python
 from metasgcl_tf.tuning.search import Search, read_search
 from metasgcl_tf.tuning.trials import best_first, read_trials
+from metasgcl_tf.yaml_text import read_config_file
 
 SETTINGS = ["hidden_dim=8", "epochs=3", "batch_size=64", "learning_rate=0.05"]
 OVER = ["--over", "learning_rate,hidden_dim", "--tuner", "random"]

@@ -7,7 +7,6 @@ from metasgcl_tf.config import (
     DataConfig,
     build_config,
     model_parameters,
-    read_config_file,
 )
 from metasgcl_tf.datasets import named
 from metasgcl_tf.errors import InputError
@@ -15,6 +14,7 @@ from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import file_name, name_of, run_name, settings_of, title_of
 from metasgcl_tf.presets import PRESETS, VARIANTS
 from metasgcl_tf.settings import settings
+from metasgcl_tf.yaml_text import read_config_file
 
 
 def refusal(*layers):

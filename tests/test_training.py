@@ -18,9 +18,11 @@ from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.datasets import load
 from metasgcl_tf.errors import InputError, NonFiniteLossError
 from metasgcl_tf.evaluation import evaluate, report_of
+from metasgcl_tf.fitting import build_optimizer, fit
 from metasgcl_tf.models.sasrec import SASRec
+from metasgcl_tf.reports.projector import write_projector
 from metasgcl_tf.run_folder import load_run
-from metasgcl_tf.training import build_optimizer, fit, train, write_projector
+from metasgcl_tf.training import train
 from metasgcl_tf.yaml_text import read_config_file
 
 METRICS = {"hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr"}

@@ -43,8 +43,12 @@ def check_free(run: Path, overwrite: bool) -> None:
         raise InputError(
             f"`out` should be a new folder (--overwrite replaces a run). Received: {str(run)!r}."
         )
-    if not (run / CONFIG).is_file():
-        raise InputError(f"`overwrite` replaces run folders only, with {CONFIG}. Received: {str(run)!r}.")
+    begun = any((run / name).is_file() for name in (INTERACTIONS, STARTED))
+    if not (begun and (run / CONFIG).is_file()):
+        raise InputError(
+            f"`overwrite` replaces run folders only, with {CONFIG} and {INTERACTIONS}. "
+            f"Received: {str(run)!r}."
+        )
     safe_loading.check_links(run, "overwrite")
 
 

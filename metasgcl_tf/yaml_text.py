@@ -25,7 +25,7 @@ def read_yaml(text: str) -> Any:
         yaml.YAMLError: it is none.
     """
     try:
-        return yaml.load(text, _PlainLoader)
+        return _PlainLoader(text).get_single_data()
     except RecursionError:
         raise yaml.YAMLError("it is nested too deep") from None
     # What PyYAML lets through, of 2024-13-01, `!!bool x`, `!!int`, a number of 5,000 digits.

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from benchmarks.serving import report as serving
 from benchmarks.speed import report
+from benchmarks.tuning import tuning_block
 from metasgcl_tf.names import data_name
 from metasgcl_tf.reports.leaderboard_files import number
-from metasgcl_tf.reports.markdown import markdown_table
+from metasgcl_tf.reports.markdown import markdown_table, plain
 from metasgcl_tf.reports.paper import cannot_be_one_ranking
 from metasgcl_tf.reports.tables import PROTOCOLS
 from metasgcl_tf.reports.tables import SHOWN as ALL_SHOWN
@@ -107,9 +108,25 @@ def serving_block() -> str:
     return serving.serving_block(measured(RESULTS / "serving" / "serving.json"))
 
 
+def searched_block() -> str:
+    """What a search over the settings of Meta-SGCL found."""
+    return tuning_block(measured(RESULTS / "tuning" / "toys.json")) + "\n"
+
+
+def reliability_block() -> str:
+    """What the tests of reliability tried and lost."""
+    found = measured(RESULTS / "reliability" / "reliability.json")
+    rows = [[plain(name), plain(value)] for name, value in found["figures"].items()]
+    tests = ", ".join(f"{number} {outcome}" for outcome, number in found["tests"].items())
+    made = f"`{found['command']}` at commit {found['commit'][:10]}, {found['machine']}: {tests}."
+    return "\n\n".join([markdown_table(["tried", "found"], rows, text_columns=2), made]) + "\n"
+
+
 PAGES = {  # page -> the blocks in it
     ROOT / "README.md": {"results": results_block, "speed": speed_block},
     ROOT / "docs" / "serving" / "README.md": {"serving": serving_block},
+    ROOT / "docs" / "tuning.md": {"search": searched_block},
+    ROOT / "docs" / "reliability.md": {"figures": reliability_block},
 }
 
 

@@ -126,6 +126,8 @@ class SequentialRecommender(keras.Model):
         """
         require(1 <= k <= self.num_items, "k", f"between 1 and the number of items, {self.num_items}", k)
         item_ids = np.asarray(item_ids, "int32")
+        if not len(item_ids):  # of a tensor of no size, TensorFlow cannot tell the other sizes
+            return ops.zeros((0, k), "int32"), ops.zeros((0, k))
         if self._best_items is None:
             self._best_items = self._made_fast(self.best_items)
         wanted = {"k": k, "exclude_seen": exclude_seen}

@@ -71,7 +71,7 @@ def test_the_folder_alone_goes_on(searched, capsys):
 def test_a_folder_tells_how_its_search_began(searched, search, monkeypatch):
     before = read_search(searched)
     monkeypatch.setattr("sys.argv", ["metasgcl", "tune", "--out", "again"])
-    monkeypatch.setattr("metasgcl_tf.run_folder._commit", lambda: "another")
+    monkeypatch.setattr("metasgcl_tf.provenance._commit", lambda: "another")
     tune_in_python(search, searched, trials=2, max_seconds=9.0)
     assert read_search(searched) == before | {"max_seconds": 9.0}
     assert before["command"] and before["max_seconds"] is None

@@ -126,12 +126,13 @@ TRANSFORMERS = ("meta_sgcl", "sasrec", "bert4rec", "duorec", "vsan", "contrast_v
 NEURAL = (*TRANSFORMERS, "acvae", "gru4rec", "caser")
 FEW_NEGATIVES = [
     ("meta_sgcl", "sampled_softmax", {}),
-    ("meta_sgcl", "gbce", {"training": "joint"}),  # as above, the items are learned in the first of two steps
+    # As above, the items are learned in the first of two steps.
+    pytest.param("meta_sgcl", "gbce", {"training": "joint"}, marks=pytest.mark.slow),
     ("sasrec", "sampled_softmax", {}),
     ("sasrec", "gbce", {}),
-    ("sasrec", "bce", {}),
+    pytest.param("sasrec", "bce", {}, marks=pytest.mark.slow),  # Caser's is the same
     ("gru4rec", "bpr_max", {}),
-    ("gru4rec", "top1_max", {}),
+    pytest.param("gru4rec", "top1_max", {}, marks=pytest.mark.slow),
     ("caser", "bce", {}),
 ]
 

@@ -122,8 +122,8 @@ JOINT = {"training": "joint"}  # the second of two steps knows no item loss
         (SASRec, "sampled_softmax", {}),
         (SASRec, "gbce", {}),
         (MetaSGCL, "softmax", {}),
-        (MetaSGCL, "sampled_softmax", JOINT),
-        (MetaSGCL, "gbce", JOINT),
+        pytest.param(MetaSGCL, "sampled_softmax", JOINT, marks=pytest.mark.slow),
+        pytest.param(MetaSGCL, "gbce", JOINT, marks=pytest.mark.slow),
     ],
 )
 def test_it_is_fitted_in_half_precision(model, item_loss, options):
@@ -135,7 +135,10 @@ def test_it_is_fitted_in_half_precision(model, item_loss, options):
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("item_loss", ["softmax", "sampled_softmax", "gbce", "bce"])
+LESS_USED = [pytest.param(name, marks=pytest.mark.slow) for name in ("gbce", "bce")]
+
+
+@pytest.mark.parametrize("item_loss", ["softmax", "sampled_softmax", *LESS_USED])
 def test_it_is_fitted_with_xla(item_loss):
     losses = fitted_losses(SASRec, item_loss, jit_compile=True)
     assert losses[-1] < 0.9 * losses[0]

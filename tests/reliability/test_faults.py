@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from metasgcl_tf import checkpoints, fitting
-from metasgcl_tf.config import build_config
+from metasgcl_tf.config import build_config, model_parameters
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.run_folder import read_metrics
+from metasgcl_tf.run_plan import TRAINING_KEYS
 from metasgcl_tf.training import resume, train
 
 pytestmark = pytest.mark.reliability
@@ -138,7 +139,8 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("model", [name for name, cls in MODELS.items() if cls.learns()])
 def test_every_model_goes_on_exactly(model, cyclic_log, tmp_path, monkeypatch, record_property):
-    given = {key: value for key, value in SMALL.items() if key != "num_layers"} | {"epochs": 3}
+    known = {*model_parameters(model), *TRAINING_KEYS}
+    given = {key: value for key, value in SMALL.items() if key in known} | {"epochs": 3}
     config = build_config(given | {"data": str(cyclic_log), "model": model})
     train(config, tmp_path / "whole")
     begun = itertools.count()

@@ -20,16 +20,13 @@ from metasgcl_tf.interruption import InterruptedTraining
 from metasgcl_tf.models import MetaSGCL
 from metasgcl_tf.run_folder import load_run, read_metrics
 from metasgcl_tf.training import resume, train
+from tests.killing import Killed, kill_after
 
 # 9 steps an epoch: 36 users with 3 windows each.
 SMALL = {
     **{"hidden_dim": 8, "num_layers": 1, "max_length": 8, "dropout": 0.2, "learning_rate": 0.01},
     **{"batch_size": 12, "epochs": 3, "checkpoint_steps": 2, "cosine_decay": True},
 }
-
-
-class Killed(BaseException):
-    """Stands for kill -9: nothing of the package runs after it."""
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +40,6 @@ def whole(config, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "run"
     train(config, out)
     return out
-
-
-def kill_after(step, monkeypatch):
-    """Has training end without a word after a step, right before the next."""
-    begun = itertools.count()
-
-    def on_train_batch_begin(self, batch, logs=None):
-        if next(begun) == step:
-            raise Killed
-
-    monkeypatch.setattr(fitting.KeepCheckpoints, "on_train_batch_begin", on_train_batch_begin, raising=False)
 
 
 def state(model):

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import random
 import resource
 import signal
@@ -16,12 +15,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from metasgcl_tf import checkpoints, fitting
+from metasgcl_tf import checkpoints
 from metasgcl_tf.config import build_config, model_parameters
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.run_folder import load_run, read_metrics
 from metasgcl_tf.run_plan import TRAINING_KEYS
 from metasgcl_tf.training import resume, train
+from tests.killing import Killed, kill_after, start_process
 
 pytestmark = pytest.mark.reliability
 
@@ -40,12 +40,6 @@ def as_new(log, out):
     return command("--data", log, "--out", out, "--set", *(f"{key}={value}" for key, value in SMALL.items()))
 
 
-def start(arguments, log, **more):
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
-    streams = {"stdout": log.open("a"), "stderr": subprocess.STDOUT}
-    return subprocess.Popen(arguments, env=environment, **streams, **more)
-
-
 def contents(run):
     """Everything of a run that another run can have too, the weights and optimizers bit by bit."""
     report = read_metrics(run)
@@ -57,7 +51,7 @@ def contents(run):
 @pytest.fixture(scope="module")
 def whole(cyclic_log, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    assert start(as_new(cyclic_log, folder / "run"), folder / "log").wait(900) == 0
+    assert start_process(as_new(cyclic_log, folder / "run"), folder / "log").wait(900) == 0
     return folder / "run"
 
 
@@ -66,7 +60,7 @@ def test_ten_kills_at_random_moments(whole, cyclic_log, tmp_path, record_propert
     moment, steps = random.Random(seed), []
     for kill in range(KILLS):
         begun = (run / "config.yaml").exists()
-        process = start(command("--resume", run) if begun else as_new(cyclic_log, run), log)
+        process = start_process(command("--resume", run) if begun else as_new(cyclic_log, run), log)
         known, end = checkpoints.files(run / checkpoints.FOLDER), time.monotonic() + 300
         while process.poll() is None and time.monotonic() < end:
             if moment.random() < 0.1 and kill % 3 == 0:  # a third of the kills come before the first step
@@ -79,7 +73,7 @@ def test_ten_kills_at_random_moments(whole, cyclic_log, tmp_path, record_propert
         assert process.wait(60) == -signal.SIGKILL, log.read_text()
         newest = checkpoints.newest(run / checkpoints.FOLDER)
         steps.append(newest.notes["step"] if newest else 0)
-    assert start(command("--resume", run), log).wait(900) == 0, log.read_text()
+    assert start_process(command("--resume", run), log).wait(900) == 0, log.read_text()
     assert "cannot be read" not in log.read_text()
     assert contents(run) == contents(whole)
     said = f"{KILLS} of one run, newest checkpoints then at steps {steps}; same weights, history and metrics"
@@ -95,7 +89,7 @@ def test_a_disk_that_takes_no_more(whole, cyclic_log, tmp_path, size, record_pro
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
-    code = start(as_new(cyclic_log, run), log, preexec_fn=limit).wait(900)
+    code = start_process(as_new(cyclic_log, run), log, preexec_fn=limit).wait(900)
     said = log.read_text()
     assert "Traceback" not in said and code in (0, 2)
     if code == 0:
@@ -103,7 +97,7 @@ def test_a_disk_that_takes_no_more(whole, cyclic_log, tmp_path, size, record_pro
     else:
         assert "File too large" in said
         again = command("--resume", run) if (run / "config.yaml").exists() else as_new(cyclic_log, run)
-        assert start(again, log).wait(900) == 0, log.read_text()
+        assert start_process(again, log).wait(900) == 0, log.read_text()
     assert contents(run) == contents(whole)
     record_property(f"files of at most {size:,} bytes", f"exit code {code}, then the same run")
 
@@ -115,12 +109,12 @@ def test_a_full_file_system(whole, cyclic_log, tmp_path, record_property):
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("file systems cannot be mounted here")
     try:
-        code = start(as_new(cyclic_log, disk / "run"), tmp_path / "log").wait(900)
+        code = start_process(as_new(cyclic_log, disk / "run"), tmp_path / "log").wait(900)
         said = (tmp_path / "log").read_text()
         assert "Traceback" not in said and "No space left on device" in said and code in (0, 2)
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         if code == 2:
-            assert start(command("--resume", disk / "run"), tmp_path / "log").wait(900) == 0
+            assert start_process(command("--resume", disk / "run"), tmp_path / "log").wait(900) == 0
         assert contents(disk / "run") == contents(whole)
         record_property("full file system", f"exit code {code}, then the same run")
     finally:
@@ -135,24 +129,14 @@ def test_a_clock_that_goes_backwards(whole, cyclic_log, tmp_path, monkeypatch, r
     record_property("a clock that goes back an hour at every look", "the same run")
 
 
-class Killed(BaseException):
-    """Stands for kill -9."""
-
-
 @pytest.mark.parametrize("model", [name for name, cls in MODELS.items() if cls.learns()])
 def test_every_model_goes_on_exactly(model, cyclic_log, tmp_path, monkeypatch, record_property):
     known = {*model_parameters(model), *TRAINING_KEYS}
     given = {key: value for key, value in SMALL.items() if key in known} | {"epochs": 3}
     config = build_config(given | {"data": str(cyclic_log), "model": model})
     train(config, tmp_path / "whole")
-    begun = itertools.count()
-
-    def on_train_batch_begin(self, batch, logs=None):
-        if next(begun) == 14:
-            raise Killed
-
     with monkeypatch.context() as patched:
-        patched.setattr(fitting.KeepCheckpoints, "on_train_batch_begin", on_train_batch_begin, raising=False)
+        kill_after(14, patched)
         with pytest.raises(Killed):
             train(config, tmp_path / "run")
     resume(tmp_path / "run")
@@ -169,12 +153,12 @@ def test_every_model_goes_on_exactly(model, cyclic_log, tmp_path, monkeypatch, r
 
 def test_two_processes_on_one_folder(cyclic_log, tmp_path):
     run, logs = tmp_path / "run", [tmp_path / "first", tmp_path / "second"]
-    first = start(as_new(cyclic_log, run), logs[0])
+    first = start_process(as_new(cyclic_log, run), logs[0])
     try:
         while not (run / "checkpoints").exists():
             assert first.poll() is None, logs[0].read_text()
             time.sleep(0.05)
-        assert start(command("--resume", run), logs[1]).wait(300) == 2
+        assert start_process(command("--resume", run), logs[1]).wait(300) == 2
         assert "no other process trains" in logs[1].read_text() and "Traceback" not in logs[1].read_text()
         assert first.wait(900) == 0, logs[0].read_text()
     finally:
@@ -188,5 +172,5 @@ def test_a_folder_that_cannot_be_used(cyclic_log, tmp_path):
     (tmp_path / "run" / "config.yaml").mkdir()
     for out in (tmp_path / "file" / "run", tmp_path / "run", Path("/proc/run")):
         log = tmp_path / "log"
-        assert start(as_new(cyclic_log, out), log).wait(300) == 2
+        assert start_process(as_new(cyclic_log, out), log).wait(300) == 2
         assert "Traceback" not in log.read_text()

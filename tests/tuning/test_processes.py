@@ -5,13 +5,13 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import sys
 import time
 
 import pytest
 
 from metasgcl_tf.tuning.trials import read_trials
+from tests.killing import start_process
 
 pytestmark = pytest.mark.slow
 
@@ -21,10 +21,7 @@ SMALL = ["--set", "num_layers=1", "hidden_dim=32", "batch_size=16", "epochs=2", 
 
 
 def start(*arguments, log):
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "metasgcl_tf.cli", "tune", *map(str, arguments)]
-    streams = {"stdout": log.open("a"), "stderr": subprocess.STDOUT}
-    return subprocess.Popen(command, env=environment, **streams)
+    return start_process([sys.executable, "-m", "metasgcl_tf.cli", "tune", *map(str, arguments)], log)
 
 
 def trials(folder):

@@ -6,13 +6,10 @@ import pytest
 
 from metasgcl_tf.tuning import durable
 from metasgcl_tf.tuning.trials import read_trials
+from tests.killing import Killed
 
 TRIALS = 5
 SMALL = {"temperature": {"min": 0.5, "max": 4.0, "scale": "log"}, "hidden_dim": [32, 64, 128]}
-
-
-class Killed(BaseException):
-    """Stands for kill -9: nothing of the package runs after it."""
 
 
 class Killer:

@@ -17,7 +17,7 @@ import metasgcl_tf
 from metasgcl_tf import backend
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.text_files import read_text, split_lines
-from metasgcl_tf.errors import InputError, require
+from metasgcl_tf.errors import InputError, first_line, require
 from metasgcl_tf.recommendation_files import check_not_read, read_titles, with_titles
 from metasgcl_tf.recommending import BATCH, best_next, how_many, user_of, warn_of_unanswered
 from metasgcl_tf.run_folder import FILES_THAT_ANSWER, Run, load_run
@@ -151,6 +151,6 @@ def _put_together(paths: list[Path], out: Path) -> int:
         answered = every.select((pl.col("rank") == 1).sum()).collect(engine="streaming").item()
         whole.replace(out)
     except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise InputError(f"`out` should be a file that can be written. Received: {out} ({reason}).") from None
     return answered

@@ -22,8 +22,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     A step sums up one number for the gradient, its norm, in the model's `gradient_norms`; on JAX, which keeps
     it to itself within an epoch, a gradient is found by what it did to the next loss or the weights. A model
-    that the last step of an epoch broke is found before it becomes a checkpoint, so this stands before
-    `ModelCheckpoint` in the list of callbacks.
+    that the last step of an epoch broke is found before it is kept, so this stands before `KeepBest` and
+    `KeepCheckpoints` in the list of callbacks.
 
     Args:
         terms: names in the training logs, in the order they are blamed: parts before their sum.

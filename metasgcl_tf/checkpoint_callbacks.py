@@ -56,15 +56,16 @@ class KeepCheckpoints(keras.callbacks.Callback):
         run: the run folder.
         every: steps from one checkpoint to the next within an epoch.
         request: looked at after each step; a checkpoint is written before the training stops.
+        started: by `time.perf_counter`, when this process began the training.
     """
 
-    def __init__(self, run: Path, every: int, request: StopRequest) -> None:
+    def __init__(self, run: Path, every: int, request: StopRequest, started: float) -> None:
         super().__init__()
         self.run, self.every, self.request = run, every, request
         self.folder, self.history = run / checkpoints.FOLDER, run / HISTORY
         self.watched: Sequence[keras.callbacks.Callback] = ()
         self.epoch = self.batch = self.step = 0
-        self.seconds_before, self.started = 0.0, time.perf_counter()
+        self.seconds_before, self.started = 0.0, started
         self.found: checkpoints.Checkpoint | None = None
         self.means: list[Any] | None = None
 
@@ -98,13 +99,11 @@ class KeepCheckpoints(keras.callbacks.Callback):
             self.means = [ops.convert_to_numpy(mean) for mean in model.metrics_variables]
         return notes["over"]
 
-    def parts(self, first_epoch: int, batches_done: int, epochs: int) -> list[tuple[int, int, int]]:
+    def parts(self, epochs: int) -> list[tuple[int, int, int]]:
         """What is left of a training, as calls of `fit`: first epoch, batches to leave out, last epoch + 1.
 
         Keras takes each epoch of a data set to be as long as the first, so the rest of one is a call apart.
         """
-        if self.found is None:
-            return [(first_epoch, batches_done, epochs)]
         if not self.batch:
             return [(self.epoch, 0, epochs)]
         return [(self.epoch, self.batch, self.epoch + 1), (self.epoch + 1, 0, epochs)]
@@ -119,13 +118,10 @@ class KeepCheckpoints(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Gives an epoch that was under way its running means back."""
-        self.epoch = epoch
         if self.means is not None:
             for variable, mean in zip(self.model.metrics_variables, self.means, strict=True):
                 variable.assign(mean)
-        else:
-            self.batch = 0
-        self.means = None
+            self.means = None
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes a checkpoint now and then, and when the training is to stop; the epoch's end has its own."""

@@ -43,6 +43,11 @@ def shown_name(name: str) -> str:
     return shown(name)[1:-1]
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of a library says first; the rest is rarely for users."""
+    return str(error).partition("\n")[0]
+
+
 def require(condition: bool, argument: str, rule: str, received: object) -> None:
     """Raises an `InputError` that names the argument, the rule and what was received."""
     if not condition:

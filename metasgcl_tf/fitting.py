@@ -65,7 +65,7 @@ def fit(
     if keeper is not None:
         if keeper.take_up(model, watching):
             return
-        parts = keeper.parts(*parts[0])
+        parts = keeper.parts(epochs or training.epochs)
         watching.append(keeper)
     for epoch, batches_done, end in parts:
         try:

@@ -102,13 +102,12 @@ def _train(run: Path, config: RunConfig, log: InteractionLog, *, new: bool, cons
         else:
             provenance = run_folder.read_provenance(run)
         with stop_request() as request:
-            keeper = KeepCheckpoints(run, config.training.checkpoint_steps, request)
+            keeper = KeepCheckpoints(run, config.training.checkpoint_steps, request, started)
             model, more = best_of_training(model, split, config, run, console, keeper=keeper), {}
         if config.training.hybrid:
             model, more["hybrid"] = mix(model, split, config, console)
             save_whole(model, run / run_folder.MODEL)
-        seconds = keeper.seconds_before + time.perf_counter() - started
-        report = write_report(run, model, split, config, provenance, seconds, **more)
+        report = write_report(run, model, split, config, provenance, keeper.seconds, **more)
         run_folder.tidy(run)
     return report
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from metasgcl_tf.errors import InputError
+from metasgcl_tf.data.parquet_files import BROKEN
+from metasgcl_tf.errors import InputError, first_line
 
 LogParts = tuple[np.ndarray, np.ndarray, pl.Series, pl.Series, dict[str, int]]
 
@@ -64,9 +65,8 @@ def _read_table(path: Path, columns: list[str]) -> pl.DataFrame:
         return pl.read_parquet(path, columns=columns, glob=False, hive_partitioning=False)
     except OSError:
         raise InputError(f"{path}: no such file; a prepared log has one.") from None
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:  # some broken pages panic
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{path}: not a table with columns {columns} ({reason}).") from None
+    except BROKEN as error:
+        raise InputError(f"{path}: not a table with columns {columns} ({first_line(error)}).") from None
 
 
 def _belong_together(user_index: np.ndarray, item_index: np.ndarray, num_users: int, num_items: int) -> bool:

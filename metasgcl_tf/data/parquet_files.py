@@ -11,7 +11,7 @@ import polars as pl
 from metasgcl_tf.data.column_types import typed_columns
 from metasgcl_tf.data.columns import Columns, find_columns
 from metasgcl_tf.data.text_files import BOMB_BYTES, BOMB_TIMES, read_bytes
-from metasgcl_tf.errors import InputError
+from metasgcl_tf.errors import InputError, first_line
 
 BROKEN = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # some broken pages panic
 
@@ -33,9 +33,7 @@ def read_parquet(path: Path, columns: Columns | None) -> pl.DataFrame:
         _check_pages(path, data, list(wanted.values()))
         table = pl.read_parquet(io.BytesIO(data), columns=list(wanted.values()))
     except BROKEN as error:
-        raise InputError(
-            f"{path}: not a readable Parquet file ({str(error).partition(chr(10))[0]})."
-        ) from None
+        raise InputError(f"{path}: not a readable Parquet file ({first_line(error)}).") from None
     if not table.height:
         raise InputError(f"{path}: the table has no row; at least one interaction is needed.")
     table = table.select(pl.col(name).alias(role) for role, name in wanted.items())

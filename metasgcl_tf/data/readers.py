@@ -12,7 +12,7 @@ from metasgcl_tf.data.columns import Columns as Columns
 from metasgcl_tf.data.columns import find_columns, refuse_columns
 from metasgcl_tf.data.parquet_files import read_parquet
 from metasgcl_tf.data.text_files import check_fields, empty_quoted_fields, read_text, split_lines
-from metasgcl_tf.errors import InputError, shown
+from metasgcl_tf.errors import InputError, first_line, shown
 
 FORMATS = ".txt, .csv, .tsv, .inter, .dat, .json (each also with .gz) or .parquet"
 
@@ -132,7 +132,7 @@ def _parse_delimited(
             infer_schema=False,
         )
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"{path}: cannot be read as a table ({_first_line(error)}).") from None
+        raise InputError(f"{path}: cannot be read as a table ({first_line(error)}).") from None
     table = table.select(pl.col(name).alias(role) for role, name in wanted.items())
     return typed_columns(table.with_row_index("line", offset=first_line), path, text=True, unit="line")
 
@@ -149,7 +149,7 @@ def _read_json(path: Path, columns: Columns | None) -> pl.DataFrame:
     try:
         table = pl.read_ndjson(data, schema=dict.fromkeys(wanted.values(), pl.String))
     except pl.exceptions.PolarsError as error:
-        received = _malformed_line(data) or _first_line(error)
+        received = _malformed_line(data) or first_line(error)
         raise InputError(f"{path}: every line must be one JSON object. Received: {received}.") from None
     table = table.select(pl.col(name).alias(role) for role, name in wanted.items())
     return typed_columns(table.with_row_index("line", offset=1), path, text=True, unit="line")
@@ -183,7 +183,3 @@ def _read_sequences(path: Path, columns: Columns | None) -> pl.DataFrame:
     user, items = pl.col("words").list.first(), pl.col("words").list.slice(1)
     table = lines.select("line", user=user, item=items).explode("item")
     return typed_columns(table, path, text=True, unit="line")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]

@@ -146,6 +146,9 @@ def build_config(*layers: dict[str, Any]) -> RunConfig:
     if config.training.every_prefix:
         free = MODELS[model].training_recipe is pipelines.next_item
         require(free, "every_prefix", f"false for {model}, which has samples of its own", True)
+        require(
+            not config.model_options.get("target_decay"), "every_prefix", "false with a target_decay", True
+        )
     MODELS[model].check_arguments(**config.model_options)
     return config
 

@@ -144,6 +144,12 @@ def test_values_get_the_type_of_their_key():
         ({"every_prefix": 1}, ["`every_prefix`", "true or false", "= 1"]),
         ({"every_prefix": True, "model": "bert4rec"}, ["`every_prefix`", "false for bert4rec", "= True"]),
         ({"every_prefix": True, "model": "duorec"}, ["`every_prefix`", "false for duorec", "= True"]),
+        ({"every_prefix": True, "target_decay": 0.5}, ["`every_prefix`", "false with a target_decay"]),
+        ({"target_decay": 1.0}, ["`target_decay`", "below 1", "= 1.0"]),
+        (
+            {"target_decay": 0.5, "item_loss": "bce"},
+            ["`item_loss`", "one of softmax, sampled_softmax with a target_decay", "bce"],
+        ),
         ({"seed": -1}, ["`seed`", "between 0", "= -1"]),
         ({"seed": 2**32}, ["`seed`", "2^32"]),
         ({"min_rating": "nan"}, ["`min_rating`", "finite number", "'nan'"]),

@@ -39,6 +39,9 @@ class ItemLoss(keras.layers.Layer):
         num_negatives: K, of the sampled losses. Of `"bce"` keep it small: it reads K rows for each target.
         negative_sampling: `"popularity"` (training count + 1), `"log_uniform"` (Zipfian in the rank of the
             count) or `"uniform"`; if None, `"uniform"` for `"gbce"` and `"bce"`, `"popularity"` otherwise.
+        target_decay: gamma, 0 or more and below 1. Each position is to predict not its next item alone but
+            all that follow within the window, the one k steps after the next with a share of gamma^k; for
+            logs in which the order of neighbours means little, such as baskets. Shares sum to 1.
     """
 
     def __init__(
@@ -47,10 +50,12 @@ class ItemLoss(keras.layers.Layer):
         loss: str = "softmax",
         num_negatives: int = 512,
         negative_sampling: str | None = None,
+        target_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)  # sums over a catalogue are float32, and so are weights
         self.num_items, self.loss, self.num_negatives = num_items, loss, num_negatives
+        self.target_decay = target_decay
         self.static_shapes = backend.static_shapes()
         self.sampling = negative_sampling or ("uniform" if loss in ("gbce", "bce") else "popularity")
         if loss != "softmax":
@@ -85,7 +90,7 @@ class ItemLoss(keras.layers.Layer):
         """The loss of `[..., D]` states whose next items are `targets`.
 
         Args:
-            states: `[..., D]`.
+            states: `[..., D]`; with a `target_decay` `[B, T, D]`.
             targets: `[...]` int, 1..V; 0 where there is none.
             weights: `[...]` what each target counts.
             embedding: whose `table` `[V + 1, D]` scores the items.
@@ -93,6 +98,16 @@ class ItemLoss(keras.layers.Layer):
         Returns:
             The weighted sum over targets, a float32 scalar to minimise, and its terms `[...]`, to report.
         """
+        loss, terms = self._of_next(states, targets, weights, embedding)
+        if self.target_decay:
+            more = weights * self._of_later(states, targets, embedding)
+            loss, terms = loss + ops.sum(more), terms + ops.stop_gradient(more)
+        return loss, terms
+
+    def _of_next(
+        self, states: Tensor, targets: Tensor, weights: Tensor, embedding: keras.layers.Layer
+    ) -> tuple[Tensor, Tensor]:
+        """`call` with nothing but the next items as targets."""
         if self.loss == "softmax":
             return losses.softmax_cross_entropy(states, embedding.table, targets, weights, self.static_shapes)
         states = ops.cast(states, "float32")
@@ -112,6 +127,22 @@ class ItemLoss(keras.layers.Layer):
         per_target = SAMPLED[self.loss](target_scores, negative_scores, **also)
         terms = ops.where(ops.not_equal(targets, 0), weights * per_target, 0.0)
         return ops.sum(terms), ops.stop_gradient(terms)
+
+    def _of_later(self, states: Tensor, targets: Tensor, embedding: keras.layers.Layer) -> Tensor:
+        """`[B, T]`, what the loss of each position changes by where later items share in its target.
+
+        A cross-entropy is linear in the target's score: what is lost or gained is the difference between the
+        next item's score and the shared one's.
+        """
+        rows = ops.cast(backend.take_rows(embedding.table, targets), "float32")
+        real = ops.cast(ops.not_equal(targets, 0), "float32")
+        steps = ops.arange(ops.shape(targets)[1])
+        ahead = ops.cast(steps[None, :] - steps[:, None], "float32")
+        decay = ops.where(ahead >= 0, ops.power(self.target_decay, ops.maximum(ahead, 0.0)), 0.0)
+        shares = decay * real[:, None, :]
+        shares = shares / ops.maximum(ops.sum(shares, axis=-1, keepdims=True), 1e-12)
+        change = rows - ops.matmul(shares, rows)
+        return real * ops.sum(ops.cast(states, "float32") * change, axis=-1)
 
     def draw(self, shape: tuple = ()) -> Tensor:
         """`[*shape, K]` int32 item ids, each drawn with its probability."""

@@ -31,6 +31,8 @@ class NeuralRecommender(SequentialRecommender):
             `metasgcl_tf.layers.item_loss`.
         num_negatives: negatives of the sampled losses.
         negative_sampling: how they are drawn, see `metasgcl_tf.layers.item_loss`.
+        target_decay: gamma, how much the items after the next one are targets too, see
+            `metasgcl_tf.layers.item_loss`; for cross-entropies over all positions of a causal pass.
         **kwargs: of `keras.Model`.
 
     Raises:
@@ -46,15 +48,21 @@ class NeuralRecommender(SequentialRecommender):
         item_loss: str = "softmax",
         num_negatives: int = 512,
         negative_sampling: str | None = None,
+        target_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
         config = arguments_of(locals())
         NeuralRecommender.check_arguments(**config)
+        all_positions = self.training_recipe is pipelines.next_item
+        rule = "0 for a model that is not trained on all positions of one causal pass"
+        require(all_positions or not target_decay, "target_decay", rule, target_decay)
         super().__init__(num_items, max_length, **kwargs)
         self.config = config
         self.hidden_dim = hidden_dim
         self.embedding = ItemEmbedding(num_items, hidden_dim, max_length, dropout)
-        self.item_loss = ItemLoss(num_items, item_loss, num_negatives, negative_sampling, name="item_loss")
+        self.item_loss = ItemLoss(
+            num_items, item_loss, num_negatives, negative_sampling, target_decay, name="item_loss"
+        )
 
     @staticmethod
     def check_arguments(**arguments: Any) -> None:
@@ -62,8 +70,15 @@ class NeuralRecommender(SequentialRecommender):
         SequentialRecommender.check_arguments(**arguments)
         check = rule_checker(arguments)
         check("at least 1", lambda n: n >= 1, "hidden_dim", "num_negatives")
-        check("at least 0 and below 1", lambda x: 0 <= x < 1, "dropout")
+        check("at least 0 and below 1", lambda x: 0 <= x < 1, "dropout", "target_decay")
         check(f"one of {', '.join(LOSSES)}", LOSSES.__contains__, "item_loss")
+        if arguments["target_decay"]:
+            cross_entropies = ("softmax", "sampled_softmax")
+            check(
+                f"one of {', '.join(cross_entropies)} with a target_decay",
+                cross_entropies.__contains__,
+                "item_loss",
+            )
         check(f"one of {', '.join(SAMPLINGS)}", (None, *SAMPLINGS).__contains__, "negative_sampling")
 
     def compile(self, optimizer: Any = "adam", *, jit_compile: bool = False, **kwargs: Any) -> None:

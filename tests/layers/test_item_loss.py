@@ -314,3 +314,52 @@ def test_only_rows_of_targets_and_negatives_get_a_gradient(loss):
     assert isinstance(gradient, tf.IndexedSlices)  # what a row-wise optimizer lives on
     dense = tf.convert_to_tensor(gradient).numpy()
     assert np.flatnonzero(dense.any(axis=1)).tolist() == [2, 4, 5]
+
+
+# ---- later items as targets ---------------------------------------------------------------------
+
+
+def of_all_that_follow(states, targets, weights, table, decay):
+    """The loss by its definition: every later target's cross-entropy, weighted by its share."""
+    logits = states @ table[1:].T
+    log_probs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    loss = 0.0
+    for row, position in zip(*np.nonzero(targets), strict=True):
+        later = [s for s in range(position, targets.shape[1]) if targets[row, s]]
+        shares = np.array([decay ** (s - position) for s in later])
+        found = [-log_probs[row, position, targets[row, s] - 1] for s in later]
+        loss += weights[row, position] * np.dot(shares, found) / shares.sum()
+    return loss
+
+
+def test_later_items_share_in_the_target():
+    rng = np.random.default_rng(3)
+    states, table = rng.normal(size=(2, 4, 3)), rng.normal(size=(7, 3))
+    targets = np.array([[0, 2, 5, 1], [0, 0, 6, 3]], np.int32)
+    weights = rng.uniform(0.5, 2, size=(2, 4)).astype(np.float32)
+    layer, embedding = ItemLoss(6, target_decay=0.6), embedding_of(table)
+    loss, terms = layer(states.astype(np.float32), targets, weights, embedding=embedding)
+    assert float(loss) == pytest.approx(of_all_that_follow(states, targets, weights, table, 0.6), rel=1e-5)
+    np.testing.assert_allclose(np.sum(terms), loss, rtol=1e-5)
+    assert (np.asarray(terms)[targets == 0] == 0).all()
+
+
+def test_the_gradients_are_those_of_the_loss_with_later_items():
+    rng = np.random.default_rng(4)
+    states, table, weights = rng.normal(size=(1, 3, 2)), rng.normal(size=(5, 2)), np.ones((1, 3), np.float32)
+    targets = np.array([[4, 1, 2]], np.int32)
+    layer, embedding = ItemLoss(4, target_decay=0.5), embedding_of(table)
+    tensor = tf.constant(states, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(tensor)
+        loss, _ = layer(tensor, targets, weights, embedding=embedding)
+    of_states, of_table = map(tf.convert_to_tensor, tape.gradient(loss, [tensor, embedding.table.value]))
+    step = 1e-6
+    for array, found in ((states, of_states), (table, of_table)):
+        for place in np.ndindex(array.shape):
+            array[place] += step
+            above = of_all_that_follow(states, targets, weights, table, 0.5)
+            array[place] -= 2 * step
+            below = of_all_that_follow(states, targets, weights, table, 0.5)
+            array[place] += step
+            assert float(found[place]) == pytest.approx((above - below) / (2 * step), abs=1e-4)

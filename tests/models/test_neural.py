@@ -8,7 +8,8 @@ from keras import ops
 
 from metasgcl_tf import metrics
 from metasgcl_tf.data import pipelines
-from metasgcl_tf.models import MetaSGCL, SASRec
+from metasgcl_tf.errors import InputError
+from metasgcl_tf.models import BERT4Rec, Caser, DuoRec, MetaSGCL, SASRec
 from metasgcl_tf.optimizers import RowWiseAdam
 from tests.model_side import check_gradients_from_the_newest_states
 
@@ -142,3 +143,10 @@ LESS_USED = [pytest.param(name, marks=pytest.mark.slow) for name in ("gbce", "bc
 def test_it_is_fitted_with_xla(item_loss):
     losses = fitted_losses(SASRec, item_loss, jit_compile=True)
     assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("model", [BERT4Rec, Caser, DuoRec])
+def test_later_items_are_targets_only_where_every_position_predicts_the_next_item(model):
+    users = {"num_users": 3} if model is Caser else {}
+    with pytest.raises(InputError, match=r"`target_decay` should be 0 .* Received: `target_decay` = 0.5"):
+        model(NUM_ITEMS, LENGTH, target_decay=0.5, **users)

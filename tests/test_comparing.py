@@ -33,7 +33,7 @@ class MadeUp:
         self.more = {}  # what a report holds besides
         monkeypatch.setattr(comparing, "train_apart", self.train)
 
-    def train(self, run, label, console):
+    def train(self, run, label, console, until=None):
         self.trained.append(run.folder.name)
         if run.folder.name in self.broken:
             return self.broken[run.folder.name]

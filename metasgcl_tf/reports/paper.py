@@ -10,6 +10,7 @@ import polars as pl
 from metasgcl_tf.models import MODELS
 
 SOURCE = "arXiv 2310.13925, Tables II and III"
+ALL_TABLES = "arXiv 2310.13925, Tables II to VII"
 FOLDER = Path(__file__).parent / "paper"
 METRICS = ("HR@5", "HR@10", "NDCG@5", "NDCG@10")
 # Our name of a variant -> the paper's, in Table III.
@@ -112,8 +113,8 @@ def arithmetic(values: Figures) -> str:
     )
 
 
-def note() -> str:
-    """What has to be said wherever these figures are shown."""
+def note(source: str = SOURCE) -> str:
+    """What has to be said wherever these figures are shown, of which tables."""
     overall = [
         values
         for models in tables().values()
@@ -122,7 +123,7 @@ def note() -> str:
     ]
     marked = sum(map(cannot_be_one_ranking, overall))
     return (
-        f"paper: {SOURCE}; it does not say whether seen items were masked. Its figures for Meta-SGCL on "
+        f"paper: {source}; it does not say whether seen items were masked. Its figures for Meta-SGCL on "
         "ML-1M and Clothing cannot come from one ranking: (NDCG@10 - NDCG@5) / (HR@10 - HR@5) must lie "
         "between .289 and .356, and is .282 and .269 there. Such rows are marked *; "
         f"{marked} of the {len(overall)} in Table II are."

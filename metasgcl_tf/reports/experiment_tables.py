@@ -139,11 +139,10 @@ def vectors_table(section: Section) -> tuple[list[str], list[list[str]]]:
     head = ["", "alignment", "uniformity", "2nd singular value / 1st", "10th / 1st"]
     rows = []
     for look in section.looks:
-        second, tenth = ([*look["spectrum"], *[0.0] * 10][place] for place in (1, 9))
-        figures = (look["alignment"], look["uniformity"], second, tenth)
-        rows.append(
-            [f"{title_of(look['model'])}, seed {look['seed']}", *(f"{value:.3f}" for value in figures)]
-        )
+        figures = [look["alignment"], look["uniformity"], *(look["spectrum"][at : at + 1] for at in (1, 9))]
+        flat = [value[0] if isinstance(value, list) and value else value for value in figures]
+        shown = [NOTHING if value == [] else f"{value:.3f}" for value in flat]
+        rows.append([f"{title_of(look['model'])}, seed {look['seed']}", *shown])
     return head, rows
 
 

@@ -64,12 +64,11 @@ def report(
     runs = distinct(run for rows in plans.values() for _, of_row in rows for run in of_row)
     if not overwrite:
         check_finished(runs)
-    make_folders([out, *(out / name for name in dict.fromkeys(name for _, name in plans))])
-    failures = []
     if train:
-        for log in data:
+        for log in dict.fromkeys(run.config.data.data for run in runs if not run.finished()):
             check_exists(log)
-        failures = train_missing(runs, console, until)
+    make_folders([out, *dict.fromkeys(run.folder.parent for run in runs)])
+    failures = train_missing(runs, console, until) if train else []
     for run in runs:
         if run.finished():
             run.keep()

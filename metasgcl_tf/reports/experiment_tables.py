@@ -97,7 +97,8 @@ def _cell(result: Result, protocol: str, metric: str) -> str:
     ours = result.test(protocol, metric)
     if result.paper is None:
         return number(**ours)
-    return f"{number(**ours)} ({ours['mean'] - result.paper[metric]:+.4f})"
+    above = round(ours["mean"] - result.paper[metric], 4) + 0.0  # not -0
+    return f"{number(**ours)} ({above:+.4f})"
 
 
 def _costs(result: Result) -> list[str]:

@@ -167,10 +167,15 @@ def test_item_vectors_are_looked_at_once_and_kept_without_the_model(
 
 
 def test_when_the_time_is_up_no_run_begins_and_the_next_call_goes_on(made_up, tmp_path, monkeypatch):
-    start = time.monotonic()
-    slow = lambda *arguments: time.sleep(2) or made_up.train(*arguments)  # noqa: E731
-    monkeypatch.setattr(comparing, "train_apart", slow)
-    sections, failures = report(tmp_path, until=start + 1.9)
+    clock = [0]
+
+    def train(*arguments):
+        clock[0] += 60
+        return made_up.train(*arguments)
+
+    monkeypatch.setattr(comparing, "train_apart", train)
+    monkeypatch.setattr(comparing, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    sections, failures = report(tmp_path, until=50)
     assert made_up.trained == ["meta_sgcl-seed1"] and failures == []
     assert [result.missing for result in sections[0].results] == [0, 1]
     report(tmp_path)

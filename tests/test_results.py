@@ -16,7 +16,7 @@ from metasgcl_tf.results import (
 
 REPORT = {
     "dataset": "/home/me/logs/toys.txt.gz",
-    "command": "metasgcl train --set data=/home/me/logs/toys.txt.gz 'user_col=the user' --out /home/out/x-seed1",
+    "command": "metasgcl train --set data=/home/me/toys.txt.gz 'user_col=the user' --out /home/out/x-seed1",
     **{"counts": {}, "seconds": 1.0, "seed": 1, "commit": "c", "machine": "m", "versions": {}, "test": {}},
     "config": build_config(
         {"data": "/home/me/logs/toys.txt.gz", "preset": "toys", "manual_dir": "/home"}

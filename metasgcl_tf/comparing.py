@@ -100,12 +100,12 @@ def train_missing(
     """
     failures = []
     for number, run in enumerate(runs, start=1):
-        label = f"{number}/{len(runs)} {run.folder.name}"
+        label = f"{number}/{len(runs)} {run.label}"
         before, reason = run.finished(), None
         if not before and time.monotonic() >= until:
             continue
         if not before and run.trained is not None and not run.trained.finished():
-            reason = f"its model, {run.trained.folder.name}, was not trained"
+            reason = f"its model, {run.trained.label}, was not trained"
         elif not before:
             reason = train_apart(run, label, console, until)
         if reason is None:
@@ -116,7 +116,7 @@ def train_missing(
         elif time.monotonic() >= until:
             said = "not finished when the time was up; the next call goes on with it"
         else:
-            failures.append({"run": run.folder.name, "name": run.name, "reason": reason})
+            failures.append({"run": run.label, "name": run.name, "reason": reason})
             said = f"FAILED: {reason}"
         console.print(f"{label}: {said}", highlight=False, markup=False, soft_wrap=True)
     return failures

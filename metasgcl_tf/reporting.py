@@ -21,6 +21,7 @@ from metasgcl_tf.reports.experiment_tables import Result, Section
 from metasgcl_tf.run_plan import PlannedRun, check_finished, check_given, planned
 
 PlannedRow = tuple[Row, list[PlannedRun]]
+DECIDED = {"data", "model", "variant", "hybrid", "seed"}
 SIZES = ("users", "items", "interactions")
 
 
@@ -83,6 +84,8 @@ def plan_report(
     Raises:
         InputError: see `report`.
     """
+    for key in DECIDED & given.keys():
+        require(False, "set", f"without `{key}`, which the experiments and other options decide", given[key])
     names = [data_name(log) for log in data]
     require(len(set(names)) == len(names), "data", "logs of different names", ",".join(data))
     plans = {

@@ -11,8 +11,9 @@ from metasgcl_tf.errors import InputError
 from metasgcl_tf.files import write_whole
 from metasgcl_tf.names import data_name
 from metasgcl_tf.presets import PRESETS
+from metasgcl_tf.reports.tables import PROTOCOLS, SHOWN
 
-NEEDED = ("config", "counts", "seconds", "seed", "commit", "command", "machine", "versions", "test")
+NEEDED = ("config", "counts", "seconds", "seed", "commit", "command", "machine", "versions", "valid", "test")
 
 
 def write_result(path: Path, report: dict[str, Any]) -> None:
@@ -40,6 +41,14 @@ def read_result(path: Path) -> dict[str, Any]:
     missing = [key for key in NEEDED if not isinstance(found, dict) or key not in found]
     if missing:
         raise InputError(f"`out` should hold results with `{missing[0]}`. Received: {path}, without it.")
+    lacks = [
+        f"{protocol} {metric}"
+        for protocol in PROTOCOLS
+        for metric in SHOWN
+        if not isinstance(found["test"].get(protocol, {}).get(metric), float | int)
+    ]
+    if lacks:
+        raise InputError(f"`out` should hold results with test {lacks[0]}. Received: {path}, without it.")
     try:
         without_places(found["config"])
     except (InputError, TypeError, AttributeError) as error:

@@ -38,6 +38,11 @@ class PlannedRun:
     kept: Path | None = None
 
     @property
+    def label(self) -> str:
+        """What progress and failures call it: its folder, with that of its log where there are several."""
+        return f"{self.folder.parent.name}/{self.folder.name}" if self.kept else self.folder.name
+
+    @property
     def config(self) -> RunConfig:
         """The whole configuration, checked."""
         return build_config(self.settings)

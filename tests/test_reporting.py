@@ -129,7 +129,7 @@ def test_a_hybrid_whose_models_folder_is_gone_trains_in_one_go(tmp_path):
 def test_a_failure_is_told_and_the_rest_goes_on(made_up, tmp_path):
     made_up.broken["meta_sgcl-seed1"] = "no memory"
     sections, failures = report(tmp_path)
-    assert failures == [{"run": "meta_sgcl-seed1", "name": "meta_sgcl", "reason": "no memory"}]
+    assert failures == [{"run": "toys/meta_sgcl-seed1", "name": "meta_sgcl", "reason": "no memory"}]
     assert [result.missing for result in sections[0].results] == [1, 0]
 
 
@@ -220,7 +220,7 @@ def test_one_that_does_not_stop_is_killed(monkeypatch):
 
 @pytest.mark.slow
 def test_stopped_and_resumed_it_ends_where_it_would_have_without(cyclic_log, tmp_path):
-    given = {"hidden_dim": 8, "num_layers": 1, "max_length": 8, "epochs": 60, "patience": 60}
+    given = {"hidden_dim": 8, "num_layers": 1, "max_length": 8, "epochs": 60, "patience": 60, "noise": 0.3}
     arguments = (["fig3"], [str(cyclic_log)], [1], given)
     stopped = 0
     for seconds in range(15, 300, 5):
@@ -252,7 +252,10 @@ def test_the_command_writes_a_report_and_says_what_is_missing(capsys, made_up, t
         assert str(tmp_path) not in path.read_text()
     made_up.broken["meta_sgcl-num_heads-1-seed1"] = "no <memory>"
     assert cli.main([*command[:4], "table4", *command[5:]]) == 1
-    assert "Failed: meta\\_sgcl-num\\_heads-1-seed1: no \\<memory\\>" in (tmp_path / "report.md").read_text()
+    assert (
+        "Failed: toys/meta\\_sgcl-num\\_heads-1-seed1: no \\<memory\\>"
+        in (tmp_path / "report.md").read_text()
+    )
 
 
 REFUSED = {
@@ -262,6 +265,8 @@ REFUSED = {
     "--seeds -1": ["`seed`", "-1"],
     "--set dropuot=1": ["`dropuot`", "did you mean 'dropout'"],
     "--set noise=2": ["`noise`", "between 0 and 1"],
+    "--set seed=3": ["`set`", "`seed`", "3"],
+    "--set hybrid=true": ["`set`", "`hybrid`"],
     "--preset toyz": ["`preset`", "did you mean 'toys'"],
     "--max-time soon": ["--max-time", "soon"],
     "--max-time -1": ["--max-time"],

@@ -14,10 +14,21 @@ from metasgcl_tf.results import (
     write_result,
 )
 
+SHOWN = ("hr@5", "hr@10", "ndcg@5", "ndcg@10")
+TEST = {protocol: dict.fromkeys(SHOWN, 0.1) for protocol in ("masked", "kept")}
 REPORT = {
     "dataset": "/home/me/logs/toys.txt.gz",
     "command": "metasgcl train --set data=/home/me/toys.txt.gz 'user_col=the user' --out /home/out/x-seed1",
-    **{"counts": {}, "seconds": 1.0, "seed": 1, "commit": "c", "machine": "m", "versions": {}, "test": {}},
+    **{
+        "counts": {},
+        "seconds": 1.0,
+        "seed": 1,
+        "commit": "c",
+        "machine": "m",
+        "versions": {},
+        "valid": {},
+        "test": TEST,
+    },
     "config": build_config(
         {"data": "/home/me/logs/toys.txt.gz", "preset": "toys", "manual_dir": "/home"}
     ).flat(),
@@ -51,6 +62,7 @@ def test_commands_keep_what_is_no_path():
         ("[]", "`config`"),
         (json.dumps({key: value for key, value in REPORT.items() if key != "test"}), "`test`"),
         (json.dumps(REPORT | {"config": {"dropuot": 1}}), "dropuot"),
+        (json.dumps(REPORT | {"test": TEST | {"kept": {"hr@5": 0.1}}}), "test kept hr@10"),
         (json.dumps(REPORT | {"config": 3}), "configuration"),
     ],
 )

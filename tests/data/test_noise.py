@@ -1,12 +1,16 @@
 """Noise in training sequences: as much as wanted, in training parts only, the same for the same seed."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from metasgcl_tf import fitting
 from metasgcl_tf.config import build_config
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.noise import with_noise
 from metasgcl_tf.errors import InputError
+from metasgcl_tf.training import build_model
 
 USERS, LENGTH = 200, 12  # of which 10 are for training
 REAL = 24  # items of the histories; the catalogue has as many again, which are noise for certain
@@ -82,3 +86,21 @@ def test_models_learn_from_noise_and_are_ranked_on_clean_histories(split):
     assert np.array_equal(learned.log.item_index, with_noise(split, 0.5, 7).log.item_index)
     for batch, _ in pipelines.ranking(split, "test", max_length=50):
         assert batch["item_ids"].numpy().max() <= REAL and batch["seen"].numpy().max() <= REAL
+
+
+def test_fitting_and_counting_see_the_noise_and_validation_does_not(split, monkeypatch):
+    config = build_config({"data": "synthetic", "noise": 1, "seed": 7, "epochs": 1})
+    ranked, recipe = [], SimpleNamespace(skip=lambda batches: "batches")
+    monkeypatch.setattr(fitting.pipelines, "ranking", lambda split, *_, **__: ranked.append(split))
+    learned = []
+    model = SimpleNamespace(
+        training_recipe=lambda split, **_: learned.append(split) or recipe,
+        fit=lambda batches, **_: None,
+        **{"compiled": True, "max_length": 5, "loss_names": (), "stop_training": False},
+    )
+    fitting.fit(model, split, config, [])
+    assert np.array_equal(learned[0].log.item_index, with_noise(split, 1, 7).log.item_index)
+    assert ranked == [split]
+    popular = build_model(build_config({"model": "pop", "noise": 1}), split)
+    counted = [each for each in popular.variables if each.shape == (2 * REAL + 1,)]
+    assert float(np.sum(counted[0])) == 2 * 10 * USERS

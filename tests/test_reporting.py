@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from metasgcl_tf import cli, comparing, item_vectors, reporting
+from metasgcl_tf import checkpoints, cli, comparing, item_vectors, reporting
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.experiments import EXPERIMENTS
 from metasgcl_tf.report_arguments import minutes
@@ -219,19 +220,32 @@ def test_one_that_does_not_stop_is_killed(monkeypatch):
 
 
 @pytest.mark.slow
-def test_stopped_and_resumed_it_ends_where_it_would_have_without(cyclic_log, tmp_path):
-    given = {"hidden_dim": 8, "num_layers": 1, "max_length": 8, "epochs": 60, "patience": 60, "noise": 0.3}
-    arguments = (["fig3"], [str(cyclic_log)], [1], given)
-    stopped = 0
-    for seconds in range(15, 300, 5):
-        sections, _ = reporting.report(*arguments, tmp_path / "parts", until=time.monotonic() + seconds)
-        if not any(result.missing for result in sections[0].results):
-            break
-        stopped += 1
-    whole, _ = reporting.report(*arguments, tmp_path / "whole")
-    assert stopped
-    for one, other in zip(sections[0].results, whole[0].results, strict=True):
-        assert one.reports[0]["test"] == other.reports[0]["test"]
+def test_stopped_and_resumed_it_ends_where_it_would_have_without(cyclic_log, monkeypatch, tmp_path):
+    given = {"data": str(cyclic_log), "hidden_dim": 8, "num_layers": 1, "max_length": 8, "noise": 0.3}
+    given |= {"epochs": 40, "patience": 40}
+    parts, whole = (planned("meta_sgcl", 1, given, tmp_path / name, kept=True) for name in ("parts", "whole"))
+    for run in (parts, whole):
+        run.folder.parent.mkdir()
+    clock, quiet = [0], Console(quiet=True)
+
+    def stop_after_a_checkpoint(until, process):
+        def watch():
+            while not checkpoints.files(parts.folder / checkpoints.FOLDER) and process.poll() is None:
+                time.sleep(0.05)
+            clock[0] = until
+            process.terminate()
+
+        threading.Thread(target=watch, daemon=True).start()
+        return []
+
+    with monkeypatch.context() as patched:
+        patched.setattr(comparing, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+        patched.setattr(comparing, "stop_at", stop_after_a_checkpoint)
+        assert comparing.train_missing([parts], quiet, until=1) == []
+    assert not parts.finished() and parts.command[:2] == ["train", "--resume"]
+    assert comparing.train_missing([parts, whole], quiet) == []
+    one, other = parts.report(), whole.report()
+    assert one["test"] == other["test"] and one["epochs_trained"] == other["epochs_trained"] == 40
 
 
 # ---- the command ----------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ TFDS = ["tensorflow-datasets>=4.9.10", "importlib_resources"]
 TUNING = ["keras-tuner[bayesian]>=1.4.8,<1.5", "plotly>=6"]
 JAX = ["jax>=0.5"]
 PLOTS = ["matplotlib"]
+REPORT = [*PLOTS, "scikit-learn"]
 SERVING = ["tensorflow-serving-api>=2.21"]
 ONNX = ["tf2onnx>=1.17", "onnxruntime"]
 LITERT = ["ai-edge-litert"]
@@ -42,7 +43,7 @@ setup(
     package_dir=PACKAGES,
     package_data={
         "metasgcl_tf": ["py.typed"],
-        "metasgcl_tf.reports": ["paper/*"],
+        "metasgcl_tf.reports": ["paper/*", "experiments.html"],
         "metasgcl_tf.tuning": ["report.html"],
         "metasgcl_tf.datasets.amazon_reviews_2014": ["*.txt", "*.tsv", "*.bib", "*.md"],
     },
@@ -60,6 +61,7 @@ setup(
         "tuning": TUNING,
         "jax": JAX,
         "plots": PLOTS,
+        "report": REPORT,
         "serving": SERVING,
         "onnx": ONNX,
         "litert": LITERT,
@@ -67,7 +69,7 @@ setup(
             *TFDS,
             *TUNING,
             *JAX,
-            *PLOTS,
+            *REPORT,
             *SERVING,
             *ONNX,
             *LITERT,

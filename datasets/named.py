@@ -59,6 +59,12 @@ def load(
     return prepare_log(frame, k_core=k_core, min_rating=min_rating)
 
 
+def check_exists(name_or_path: str | Path) -> None:
+    """Raises an `InputError` unless `load` knows the name or finds the file."""
+    if not (isinstance(name_or_path, str) and name_or_path in NAMES):
+        _existing(name_or_path)
+
+
 def _existing(path: str | Path) -> Path:
     try:
         found = Path(path).expanduser()

@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 
 import metasgcl_tf
 from metasgcl_tf.comparison_arguments import add_compare, add_hybrid
+from metasgcl_tf.report_arguments import add_report
 from metasgcl_tf.shared_arguments import add_columns, add_data, add_model, add_set, add_settings
 from metasgcl_tf.tuning_arguments import add_tune
 
@@ -68,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_update(commands)
     add_hybrid(commands)
     add_compare(commands)
+    add_report(commands)
     add_tune(commands)
     rank_again = "rank the held-out items of a run again"
     evaluate = commands.add_parser("evaluate", help=rank_again, description=f"{rank_again.capitalize()}.")

@@ -2,9 +2,11 @@
 
 import argparse
 import importlib.util
+import math
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,6 +106,34 @@ def run_compare(arguments: argparse.Namespace) -> int:
         say("warning", 'No plot was drawn: it needs matplotlib, pip install "metasgcl-tf[plots]".')
     console.print(f"Written: {', '.join(map(str, written))}", highlight=False, markup=False, soft_wrap=True)
     return 1 if board["failures"] else 0
+
+
+def run_report(arguments: argparse.Namespace) -> int:
+    """Trains what is missing of the paper's experiments and writes the report; 1 if a run failed."""
+    if any(importlib.util.find_spec(name) is None for name in ("sklearn", "matplotlib")):
+        raise InputError('`metasgcl report` needs more packages: pip install "metasgcl-tf[report]".')
+    from rich.console import Console
+
+    from metasgcl_tf.experiments import chosen
+    from metasgcl_tf.provenance import made_by
+    from metasgcl_tf.reporting import report
+    from metasgcl_tf.reports.experiment_page import write_report
+
+    given = parse_settings(arguments.set) | given_options(arguments)
+    given.pop("data", None)  # a list here
+    until = math.inf if arguments.max_time is None else time.monotonic() + arguments.max_time
+    console, out = Console(), Path(arguments.out)
+    how = {"until": until, "overwrite": arguments.overwrite, "train": not arguments.no_runs}
+    sections, failures = report(
+        chosen(arguments.experiment), arguments.data, arguments.seeds, given, out, **how, console=console
+    )
+    written = write_report(sections, failures, made_by(), out)
+    results = [result for section in sections for result in section.results]
+    missing, rows = sum(result.missing for result in results), sum(result.planned for result in results)
+    there = f"{missing} of {rows} results in its tables are missing. " if missing else ""
+    said = f"{there}Written: {', '.join(map(str, written))}"
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
+    return 1 if failures else 0
 
 
 def run_tune(arguments: argparse.Namespace) -> None:
@@ -232,6 +262,7 @@ COMMANDS = {
     "update": run_update,
     "hybrid": run_hybrid,
     "compare": run_compare,
+    "report": run_report,
     "tune": run_tune,
     "evaluate": run_evaluate,
     "recommend": run_recommend,
@@ -281,9 +312,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
-        The exit code: 0; 1 if a run of a comparison failed or an export answers wrongly; 2 after bad input or
-        a file that cannot be read or written, with one line on standard error; 130 after Ctrl-C and 143 after
-        SIGTERM.
+        The exit code: 0; 1 if a run of a comparison or report failed or an export answers wrongly; 2 after
+        bad input or a file that cannot be read or written, with one line on standard error; 130 after Ctrl-C
+        and 143 after SIGTERM.
     """
     arguments = build_parser().parse_args(argv)
     try:

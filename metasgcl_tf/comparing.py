@@ -5,10 +5,13 @@ because a run that is killed for lack of memory then takes nothing else with it.
 """
 
 import contextlib
+import math
 import os
 import statistics
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,29 +84,52 @@ def compare(
     return made_by() | leaderboard([Entry(*entry) for entry in folders.items()], failures)
 
 
-def train_missing(runs: Sequence[PlannedRun], console: Console) -> list[dict[str, Any]]:
-    """Trains what is not finished; returns what failed and why."""
+def train_missing(
+    runs: Sequence[PlannedRun], console: Console, until: float = math.inf
+) -> list[dict[str, Any]]:
+    """Trains what is not finished.
+
+    Args:
+        runs: in order; a hybrid after its model.
+        console: where progress goes.
+        until: by `time.monotonic`: no run begins later, and one that is under way is asked to stop; the next
+            call goes on with it.
+
+    Returns:
+        What failed and why; not what there was no time for.
+    """
     failures = []
     for number, run in enumerate(runs, start=1):
-        label = f"{number}/{len(runs)} {run.folder.name}"
+        label = f"{number}/{len(runs)} {run.label}"
         before, reason = run.finished(), None
-        if run.trained is not None and not run.trained.finished():
-            reason = f"its model, {run.trained.folder.name}, was not trained"
+        if not before and time.monotonic() >= until:
+            continue
+        if not before and run.trained is not None and not run.trained.finished():
+            reason = f"its model, {run.trained.label}, was not trained"
         elif not before:
-            reason = train_apart(run, label, console)
+            reason = train_apart(run, label, console, until)
         if reason is None:
-            report = read_metrics(run.folder)
+            run.keep()
+            report = run.report()
             took = "was finished before" if before else f"took {report['seconds']:,.0f} s"
             said = f"valid NDCG@10 {report['valid']['masked']['ndcg@10']:.4f}, {took}"
+        elif time.monotonic() >= until:
+            said = "not finished when the time was up; the next call goes on with it"
         else:
-            failures.append({"run": run.folder.name, "name": run.name, "reason": reason})
+            failures.append({"run": run.label, "name": run.name, "reason": reason})
             said = f"FAILED: {reason}"
         console.print(f"{label}: {said}", highlight=False, markup=False, soft_wrap=True)
     return failures
 
 
-def train_apart(run: PlannedRun, label: str, console: Console) -> str | None:
+def train_apart(run: PlannedRun, label: str, console: Console, until: float = math.inf) -> str | None:
     """Makes one run in a process of its own, which prints to a `.log` beside the run folder.
+
+    Args:
+        run: to make.
+        label: of the progress.
+        console: where that goes.
+        until: when to stop, see `train_missing`.
 
     Returns:
         Why it failed, None if it did not.
@@ -118,6 +144,7 @@ def train_apart(run: PlannedRun, label: str, console: Console) -> str | None:
     log, line = run.folder.with_name(f"{run.folder.name}.log"), ""
     with log.open("w", encoding="utf-8") as file, console.status(label) as status:
         process = subprocess.Popen(command, env=os.environ | {"PYTHONUNBUFFERED": "1"}, **streams)
+        timers = stop_at(until, process)
         try:
             for printed in process.stdout:
                 file.write(printed)
@@ -131,11 +158,28 @@ def train_apart(run: PlannedRun, label: str, console: Console) -> str | None:
                 process.wait(SECONDS_TO_STOP)  # it got the signal too and writes a checkpoint
             raise
         finally:
+            for timer in timers:
+                timer.cancel()
             process.kill()  # nothing where it has ended
             process.wait()
     if process.returncode < 0:
         return f"killed by signal {-process.returncode}; see {log}"
     return None if process.returncode == 0 else line.removeprefix("metasgcl: error: ")
+
+
+def stop_at(until: float, process: subprocess.Popen) -> list[threading.Timer]:
+    """Timers that ask a process to stop when the time is up, and kill it where it does not."""
+    if until == math.inf:
+        return []
+    left = max(0.0, until - time.monotonic())
+    timers = [
+        threading.Timer(left, process.terminate),  # SIGTERM, at which a training writes a checkpoint
+        threading.Timer(left + SECONDS_TO_STOP, process.kill),
+    ]
+    for timer in timers:
+        timer.daemon = True
+        timer.start()
+    return timers
 
 
 def best_on_validation(runs: Sequence[PlannedRun]) -> str | None:

@@ -7,6 +7,8 @@ import math
 from typing import Any, get_args
 
 from metasgcl_tf.data import pipelines
+from metasgcl_tf.data.noise import with_noise
+from metasgcl_tf.data.splitting import Split
 from metasgcl_tf.errors import InputError, nearest, require, require_known, shown, shown_name
 from metasgcl_tf.models import MODELS, SequentialRecommender
 from metasgcl_tf.presets import PRESETS, preset_values, variant_values
@@ -23,6 +25,7 @@ class DataConfig:
         manual_dir: folder with the file of a named data set, fetched by hand.
         min_rating: keep interactions rated at least this; by default every one.
         k_core: drop users and items with fewer interactions than this, until none is left.
+        noise: share of random items inserted into every training sequence, by the seed of the training.
     """
 
     data: str = "synthetic"
@@ -34,6 +37,7 @@ class DataConfig:
     manual_dir: str | None = None
     min_rating: float | None = None
     k_core: int = 5
+    noise: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +88,10 @@ class RunConfig:
     def flat(self) -> dict[str, Any]:
         """Every key with its value, as `--config` reads it back."""
         return dataclasses.asdict(self.data) | dataclasses.asdict(self.training) | self.model_options
+
+    def learned_from(self, split: Split) -> Split:
+        """What a model learns from: the split with its noise, if there is to be any."""
+        return with_noise(split, self.data.noise, self.training.seed)
 
 
 def model_parameters(model: str) -> dict[str, inspect.Parameter]:
@@ -142,6 +150,7 @@ def build_config(*layers: dict[str, Any]) -> RunConfig:
         {name: values.get(name, p.default) for name, p in parameters.items()},
     )
     require(config.data.k_core >= 1, "k_core", "at least 1", config.data.k_core)
+    require(0 <= config.data.noise <= 1, "noise", "between 0 and 1", config.data.noise)
     _check_training(config.training)
     if config.training.every_prefix:
         free = MODELS[model].training_recipe is pipelines.next_item

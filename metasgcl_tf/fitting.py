@@ -50,9 +50,8 @@ def fit(
     """
     training = config.training
     recipe = pipelines.every_prefix if training.every_prefix else model.training_recipe
-    recipe = functools.partial(
-        recipe, split, max_length=model.max_length, batch_size=training.batch_size, seed=training.seed
-    )
+    sizes = {"max_length": model.max_length, "batch_size": training.batch_size}
+    recipe = functools.partial(recipe, config.learned_from(split), **sizes, seed=training.seed)
     if not model.compiled:
         model.compile(build_optimizer(config, int(recipe().cardinality())))
     watching = [

@@ -70,7 +70,7 @@ def mix(
     """
     options = preset_values(config.data.preset or config.data.data, "item_cooccurrence")
     cooccurrence = ItemCooccurrence(split.log.num_items, **options)
-    cooccurrence.adapt(split)
+    cooccurrence.adapt(config.learned_from(split))
     values = ndcg_of_weights(Hybrid(model, cooccurrence), split)
     weight = best_weight(values)
     if console is not None:

@@ -12,7 +12,8 @@ from metasgcl_tf.config import DataConfig, RunConfig, TrainingConfig, build_conf
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import HYBRID, file_name, settings_of
-from metasgcl_tf.run_folder import METRICS, RANKS, can_be_resumed, read_metrics
+from metasgcl_tf.results import differences, epochs_trained, read_result, without_places, write_result
+from metasgcl_tf.run_folder import HISTORY, METRICS, MODEL, RANKS, can_be_resumed, read_metrics
 
 DATA_KEYS = {field.name for field in dataclasses.fields(DataConfig)}
 TRAINING_KEYS = {field.name for field in dataclasses.fields(TrainingConfig)}
@@ -27,12 +28,19 @@ class PlannedRun:
         settings: the configuration keys over the preset.
         folder: the run folder.
         trained: of a hybrid, the run of its model.
+        kept: a file for the result, which then counts without the folder too, see `metasgcl_tf.results`.
     """
 
     name: str
     settings: dict[str, Any]
     folder: Path
     trained: "PlannedRun | None" = None
+    kept: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """What progress and failures call it: its folder, with that of its log where there are several."""
+        return f"{self.folder.parent.name}/{self.folder.name}" if self.kept else self.folder.name
 
     @property
     def config(self) -> RunConfig:
@@ -45,26 +53,51 @@ class PlannedRun:
         end = ["--out", str(self.folder), "--overwrite"]
         if can_be_resumed(self.folder, self.config):
             return ["train", "--resume", str(self.folder)]
-        if self.trained is not None:
+        if self.trained is not None and (self.trained.folder / MODEL).is_file():
             return ["hybrid", str(self.trained.folder), *end]
         return ["train", "--set", *(f"{key}={_as_yaml(value)}" for key, value in self.settings.items()), *end]
 
+    def in_folder(self) -> dict[str, Any]:
+        """The report of the folder; empty where there is none."""
+        whole = all((self.folder / name).is_file() for name in (METRICS, RANKS))
+        return read_metrics(self.folder) if whole else {}
+
+    def report(self) -> dict[str, Any]:
+        """The report of the planned run, from what was kept or from the folder; empty if it is not there."""
+        return next((found for found in self._reports() if not self._differs(found)), {})
+
     def difference(self) -> dict[str, Any] | None:
-        """Settings of the result in the folder that are not the planned ones; None without a result."""
-        if not all((self.folder / name).is_file() for name in (METRICS, RANKS)):
-            return None
+        """Settings of the result there is that are not the planned ones; None without a result."""
+        return min(map(self._differs, self._reports()), key=len, default=None)
+
+    def _reports(self) -> list[dict[str, Any]]:
+        kept = read_result(self.kept) if self.kept is not None else {}
+        return [found for found in (kept, self.in_folder()) if found]
+
+    def _differs(self, report: dict[str, Any]) -> dict[str, Any]:
         # Built again, because a newer version may have more keys.
-        found = build_config(read_metrics(self.folder)["config"]).flat()
-        wanted = self.config.flat()
-        return {key: value for key, value in found.items() if key not in wanted or wanted[key] != value}
+        if self.kept is None:
+            return differences(build_config(report["config"]).flat(), self.config.flat())
+        return differences(without_places(report["config"]), without_places(self.settings))
 
     def finished(self) -> bool:
-        """Whether the folder holds the planned result: a hybrid's of the model as it is now."""
+        """Whether the planned result is there: a hybrid's of the model as it is now."""
         if self.difference() != {}:
             return False
-        if self.trained is None:
+        if self.trained is None or (self.kept is not None and self.kept.is_file()):
             return True
         return self.trained.finished() and self._when() >= self.trained._when()
+
+    def has_model(self) -> bool:
+        """Whether the folder holds the model of the planned run."""
+        found = self.in_folder()
+        return bool(found) and not self._differs(found) and (self.folder / MODEL).is_file()
+
+    def keep(self) -> None:
+        """Writes the result to where it is kept, if it is to be and is not there."""
+        if self.kept is not None and self.report() != read_result(self.kept):
+            more = {"epochs_trained": epochs_trained(self.folder / HISTORY)}
+            write_result(self.kept, self.in_folder() | more)
 
     def _when(self) -> float:
         return (self.folder / METRICS).stat().st_mtime
@@ -86,10 +119,9 @@ def plan(names: Sequence[str], seeds: Sequence[int], given: dict[str, Any], out:
     for name in names:
         whole |= {name.removeprefix(HYBRID): None, name: None}
     models = [settings_of(name)["model"] for name in whole]
-    for key in given.keys() - set().union(*map(_keys_of, models)):
-        build_config({"model": models[0], key: given[key]})  # says what is wrong with it
+    check_given(given, models)
     runs = [
-        _planned(name, seed, given, out)
+        planned(name, seed, given, out)
         for name, model in zip(whole, models, strict=True)
         for seed in (dict.fromkeys(seeds) if MODELS[model].learns() else [None])
     ]
@@ -98,19 +130,42 @@ def plan(names: Sequence[str], seeds: Sequence[int], given: dict[str, Any], out:
     return runs
 
 
-def _planned(name: str, seed: int | None, given: dict[str, Any], out: Path) -> PlannedRun:
+def check_given(given: dict[str, Any], models: Sequence[str]) -> None:
+    """Raises an `InputError` where none of the models has a setting."""
+    for key in given.keys() - set().union(*map(_keys_of, models)):
+        build_config({"model": models[0], key: given[key]})  # says what is wrong with it
+
+
+def planned(
+    name: str, seed: int | None, given: dict[str, Any], out: Path, *, called: str = "", kept: bool = False
+) -> PlannedRun:
+    """One run.
+
+    Args:
+        name: of what to train, see `metasgcl_tf.names`.
+        seed: of the run; None where nothing is fitted.
+        given: configuration keys over the presets; those that the model has count.
+        out: the folder of the runs.
+        called: what the folder is called between name and seed, of settings that others there do not share.
+        kept: keep the result beside the folder too.
+
+    Raises:
+        InputError: an unknown name, or the hybrid of a model that is not trained.
+    """
     named = settings_of(name)
     settings = {key: value for key, value in given.items() if key in _keys_of(named["model"])}
     settings |= {key: value for key, value in named.items() if value}
-    folder = out / file_name(name)
+    folder = out / (file_name(name) + called)
     if seed is not None:
         settings["seed"] = seed
         folder = folder.with_name(f"{folder.name}-seed{seed}")
-    if not named["hybrid"]:
-        return PlannedRun(name, settings, folder)
-    if not MODELS[named["model"]].learns():
-        raise InputError(f"`models` should mix models that are trained. Received: {name!r}.")
-    return PlannedRun(name, settings, folder, _planned(name.removeprefix(HYBRID), seed, given, out))
+    trained = None
+    if named["hybrid"]:
+        if not MODELS[named["model"]].learns():
+            raise InputError(f"`models` should mix models that are trained. Received: {name!r}.")
+        trained = planned(name.removeprefix(HYBRID), seed, given, out, called=called, kept=kept)
+    file = folder.with_name(f"{folder.name}.json") if kept else None
+    return PlannedRun(name, settings, folder, trained, file)
 
 
 def _keys_of(model: str) -> set[str]:
@@ -122,9 +177,9 @@ def check_finished(runs: Sequence[PlannedRun]) -> None:
     """Raises an `InputError` where a finished run would be lost to one of other settings."""
     for run in runs:
         if other := run.difference():
-            key = min(other)
+            key, where = min(other), run.kept or run.folder
             raise InputError(
-                f"`out` should be another folder (--overwrite replaces runs): {run.folder} is a finished run "
+                f"`out` should be another folder (--overwrite replaces runs): {where} is a finished run "
                 f"with `{key}` = {other[key]!r}. Received: `{key}` = {run.config.flat().get(key)!r}."
             )
 

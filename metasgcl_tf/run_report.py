@@ -75,6 +75,6 @@ def baselines(split: Split, config: RunConfig) -> dict[str, Any]:
             continue
         options = preset_values(config.data.preset or config.data.data, name)
         model = MODELS[name](split.log.num_items, **options)
-        model.adapt(split)
+        model.adapt(config.learned_from(split))
         results[name] = {"config": options} | {part: evaluate(model, split, part) for part in PARTS}
     return results

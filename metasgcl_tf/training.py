@@ -117,7 +117,7 @@ def build_model(config: RunConfig, split: Split) -> SequentialRecommender:
     keras.utils.set_random_seed(config.training.seed)
     with computing_in(config):
         model = MODELS[config.training.model](split.log.num_items, **config.model_options)
-    model.adapt(split)
+    model.adapt(config.learned_from(split))
     return model
 
 

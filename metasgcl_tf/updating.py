@@ -77,7 +77,7 @@ def update(
 
     keras.utils.set_random_seed(config.training.seed)
     with computing_in(config):
-        model = grown(run.model, split)
+        model = grown(run.model, config.learned_from(split))
     found["before"] = by_target(model, split, run.log.num_items)
     start = evaluate(model, split, "valid")["masked"]["ndcg@10"]
     console.print(f"as it has grown  valid NDCG@10 {start:.4f}", highlight=False)

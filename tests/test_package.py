@@ -31,6 +31,8 @@ def test_wheel_claims_one_name_and_brings_its_files(installed):
         "datasets/amazon_reviews_2014/checksums.tsv",
         "tuning/__init__.py",
         "reports/paper/table2_overall.csv",
+        "reports/paper/table7_similarity.csv",
+        "reports/experiments.html",
     ):
         assert (installed / "metasgcl_tf" / name).is_file()
 

@@ -55,6 +55,8 @@ class TrainingConfig:
         learning_rate: of Adam.
         meta_learning_rate: of the meta encoder's own Adam, in two-step training.
         cosine_decay: let both learning rates fall to 1 % along a cosine over `epochs`.
+        weight_decay: lambda, by which every step shrinks tables and kernels: each becomes (1 - learning rate
+            times lambda) of itself, apart from the gradient (AdamW).
         clip_norm: scale gradients down to this global norm; by default not at all.
         every_prefix: one sample for every prefix instead of all positions of one causal pass.
         mixed_precision: compute in bfloat16 and keep the weights in float32, for GPUs.
@@ -71,6 +73,7 @@ class TrainingConfig:
     learning_rate: float = 0.001
     meta_learning_rate: float = 0.001
     cosine_decay: bool = False
+    weight_decay: float = 0.0
     clip_norm: float | None = None
     every_prefix: bool = False
     mixed_precision: bool = False
@@ -191,6 +194,7 @@ def _check_training(training: TrainingConfig) -> None:
         require(getattr(training, name) >= 1, name, "at least 1", getattr(training, name))
     for name in ("learning_rate", "meta_learning_rate"):
         require(getattr(training, name) > 0, name, "above 0", getattr(training, name))
+    require(training.weight_decay >= 0, "weight_decay", "0 or more", training.weight_decay)
     clip_norm = training.clip_norm
     require(clip_norm is None or clip_norm > 0, "clip_norm", "above 0, or left out", clip_norm)
     require(0 <= training.seed < 2**32, "seed", "between 0 and 2^32 - 1", training.seed)

@@ -91,13 +91,14 @@ def build_optimizer(config: RunConfig, steps_per_epoch: int) -> keras.optimizers
     the gradients of its own variables.
     """
     training = config.training
+    # None, with which Keras does without the pass over all weights.
+    regularised = {"weight_decay": training.weight_decay or None, "global_clipnorm": training.clip_norm}
 
     def adam(rate: float) -> keras.optimizers.Optimizer:
         if not training.cosine_decay:
-            return RowWiseAdam(rate, global_clipnorm=training.clip_norm)
+            return RowWiseAdam(rate, **regularised)
         steps = steps_per_epoch * training.epochs
-        falling = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01)
-        return RowWiseAdam(falling, global_clipnorm=training.clip_norm)
+        return RowWiseAdam(keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01), **regularised)
 
     main = adam(training.learning_rate)
     if config.model_options.get("training") != "two_step":

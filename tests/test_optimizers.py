@@ -406,3 +406,12 @@ def test_a_reloaded_model_continues_row_by_row_as_if_it_had_never_stopped(tmp_pa
     np.testing.assert_allclose(train(reloaded, [3, 4]), train(model, [3, 4]), rtol=1e-5)
     for ours, without_break in zip(reloaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(ours, without_break, rtol=1e-6, atol=1e-7)
+
+
+def test_weight_decay_shrinks_matrices_and_leaves_vectors():
+    kernel, bias = keras.Variable(np.full((2, 2), 4, "float32")), keras.Variable(np.full(2, 4, "float32"))
+    optimizer = RowWiseAdam(0.1, weight_decay=0.5)
+    optimizer.build([kernel, bias])
+    optimizer.apply([tf.zeros((2, 2)), tf.zeros(2)], [kernel, bias])
+    np.testing.assert_allclose(kernel, np.full((2, 2), 4.0 * (1 - 0.1 * 0.5)), rtol=1e-6)
+    np.testing.assert_array_equal(bias, np.full(2, 4.0))

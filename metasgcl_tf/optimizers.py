@@ -21,8 +21,8 @@ class RowWiseAdam(keras.optimizers.Adam):
     Keras' Adam, in one fused operation each. On JAX, whose gradients are all dense, it is Keras' Adam. XLA
     (`jit_compile=True`) cannot compile the update of rows, whose number depends on the batch.
 
-    Arguments as of `keras.optimizers.Adam`. A `weight_decay` shrinks matrices alone (tables and kernels), whole
-    ones at every step: neither biases nor the gains of layer norms.
+    Arguments as of `keras.optimizers.Adam`. A `weight_decay` shrinks matrices (tables and kernels, whole
+    ones at every step), but neither biases nor the gains of layer norms.
     """
 
     def _use_weight_decay(self, variable: Any) -> bool:

@@ -201,6 +201,18 @@ def test_both_optimizers_clip_to_the_norm_that_is_set(clip_norm):
     assert joint.global_clipnorm == clip_norm
 
 
+@pytest.mark.parametrize(("given", "weight_decay"), [({}, None), ({"weight_decay": 0.2}, 0.2)])
+def test_both_optimizers_decay_weights_as_is_set(given, weight_decay):
+    for decay in (False, True):
+        pair = build_optimizer(build_config({"cosine_decay": decay} | given), 10)
+        assert pair.main.weight_decay == pair.meta.weight_decay == weight_decay
+
+
+def test_a_weight_decay_below_zero():
+    with pytest.raises(InputError, match="`weight_decay` should be 0 or more"):
+        build_config({"weight_decay": -0.1})
+
+
 @pytest.mark.parametrize("clip_norm", [0, -1.0, "much", math.inf])
 def test_a_norm_that_nothing_can_be_clipped_to(clip_norm):
     with pytest.raises(InputError, match="`clip_norm` should be"):

@@ -19,12 +19,17 @@ class ItemEmbedding(keras.layers.Layer):
     has the same one, whatever the padding. That suits models trained on the newest position only; with
     one causal pass over all positions, leave it off and let attention use relative positions.
 
+    The layer norm makes all items equally loud. Without it vectors count as long as they have become, times
+    sqrt(D) as in SASRec (Kang and McAuley 2018): a rare item, whose vector is short, then says less than a
+    frequent one.
+
     Args:
         num_items: V. Row 0 of the table is padding.
         hidden_dim: D.
         max_length: longest window, L.
-        dropout: rate after the layer norm.
+        dropout: rate of what is returned.
         learned_positions: add a learned position vector.
+        input_norm: layer norm, otherwise times sqrt(D).
     """
 
     def __init__(
@@ -34,12 +39,12 @@ class ItemEmbedding(keras.layers.Layer):
         max_length: int,
         dropout: float = 0.0,
         learned_positions: bool = False,
+        input_norm: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.num_items, self.hidden_dim, self.max_length = num_items, hidden_dim, max_length
-        self.learned_positions = learned_positions
-        self.normalization = keras.layers.LayerNormalization(epsilon=1e-6)
+        self.learned_positions, self.input_norm = learned_positions, input_norm
         self.dropout = keras.layers.Dropout(dropout)
 
     def build(self, input_shape: tuple) -> None:
@@ -51,6 +56,11 @@ class ItemEmbedding(keras.layers.Layer):
             self.positions = self.add_weight(
                 name="positions", shape=(self.max_length, self.hidden_dim), initializer=small_normal()
             )
+        self.normalization = (
+            keras.layers.LayerNormalization(epsilon=1e-6)
+            if self.input_norm
+            else keras.layers.Rescaling(self.hidden_dim**0.5)
+        )
         self.normalization.build((*input_shape, self.hidden_dim))
 
     def call(self, item_ids: Tensor, training: bool = False) -> Tensor:

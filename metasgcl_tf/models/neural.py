@@ -167,6 +167,8 @@ class TransformerRecommender(NeuralRecommender):
         norm_first: pre-norm blocks instead of post-norm.
         learned_positions: learned positions counted from the end of the window, added to the items, instead
             of relative ones in the attention; suits training on prefixes.
+        input_norm: layer norm of the embedded items (paper, eq. 4); without it they are scaled by sqrt(D), so
+            that items that are rare, and whose vectors are short, say less.
         **kwargs: of `NeuralRecommender`.
     """
 
@@ -179,13 +181,14 @@ class TransformerRecommender(NeuralRecommender):
         num_heads: int = 2,
         norm_first: bool = False,
         learned_positions: bool = False,
+        input_norm: bool = True,
         **kwargs: Any,
     ) -> None:
         own = arguments_of(locals())
         super().__init__(num_items, max_length, **kwargs)
         self.config |= own
         TransformerRecommender.check_arguments(**self.config)
-        self.embedding.learned_positions = learned_positions
+        self.embedding.learned_positions, self.embedding.input_norm = learned_positions, input_norm
 
     @staticmethod
     def check_arguments(**arguments: Any) -> None:

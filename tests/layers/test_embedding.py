@@ -30,6 +30,13 @@ def test_embeddings_are_normalized_rows_of_the_table():
     np.testing.assert_allclose(embedded, (rows - rows.mean(-1, keepdims=True)) / spread, atol=1e-4)
 
 
+def test_without_the_layer_norm_embeddings_are_rows_times_the_root_of_their_size():
+    layer = embedding(input_norm=False)
+    embedded = layer(np.array([[3, 1]])).numpy()[0]
+    np.testing.assert_allclose(embedded, 2 * layer.table.numpy()[[3, 1]], rtol=1e-6)
+    assert [v.name for v in layer.trainable_variables] == ["item_table"]
+
+
 def test_learned_positions_are_counted_from_the_newest_item():
     layer = embedding(learned_positions=True)
     layer.positions.assign(np.random.default_rng(1).normal(size=(6, 4)))

@@ -16,7 +16,7 @@ from tests.model_side import check_gradients_from_the_newest_states
 NUM_ITEMS, LENGTH, DIM = 7, 5, 4
 X = np.array([[0, 0, 1, 2, 4], [0, 3, 4, 5, 6], [2, 4, 6, 7, 1], [0, 0, 0, 0, 3]], np.int32)
 both_models = pytest.mark.parametrize("model", [SASRec, MetaSGCL])
-KINDS = ({}, {"norm_first": True}, {"learned_positions": True})
+KINDS = ({}, {"norm_first": True}, {"learned_positions": True}, {"input_norm": False})
 
 
 def build(model, **options):

@@ -79,7 +79,9 @@ def test_training_moves_every_weight():
         assert np.any(new.numpy() != old), new.path
 
 
-every_kind = pytest.mark.parametrize("options", [{}, {"norm_first": True}, {"learned_positions": True}])
+every_kind = pytest.mark.parametrize(
+    "options", [{}, {"norm_first": True}, {"learned_positions": True}, {"input_norm": False}]
+)
 
 
 @every_kind

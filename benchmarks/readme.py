@@ -1,9 +1,10 @@
 """Rewrites the tables of README.md and docs/ from `benchmarks/results/`: `python -m benchmarks.readme`."""
 
-import json
 import re
 from pathlib import Path
 
+from benchmarks.measured import check_clean, measured
+from benchmarks.probes import probes_block
 from benchmarks.serving import report as serving
 from benchmarks.speed import report
 from benchmarks.tuning import tuning_block
@@ -90,19 +91,6 @@ def speed_block() -> str:
     return f"{report.machine_lines(found)}\n\n{report.goals_table(found)}\n"
 
 
-def measured(path: Path) -> dict:
-    """What was measured, at a commit that can be checked out."""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    check_clean(path, found["commit"])
-    return found
-
-
-def check_clean(path: Path, commit: str | None) -> None:
-    """Refuses to report what no checkout can repeat."""
-    if not commit or commit.endswith("-dirty"):
-        raise SystemExit(f"{path}: a reported run needs a clean checkout. Received: {commit}.")
-
-
 def serving_block() -> str:
     """What exported models answer, how fast, and which machine said so."""
     return serving.serving_block(measured(RESULTS / "serving" / "serving.json"))
@@ -126,6 +114,7 @@ PAGES = {  # page -> the blocks in it
     ROOT / "README.md": {"results": results_block, "speed": speed_block},
     ROOT / "docs" / "serving" / "README.md": {"serving": serving_block},
     ROOT / "docs" / "tuning.md": {"search": searched_block},
+    ROOT / "docs" / "experiments.md": {"probes": probes_block},
     ROOT / "docs" / "reliability.md": {"figures": reliability_block},
 }
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.measured import check_clean
-from metasgcl_tf.config import build_config
-from metasgcl_tf.names import data_name
 from metasgcl_tf.reports.experiment_runs import name_of_run, over_preset
 from metasgcl_tf.reports.markdown import markdown_table, plain
 from metasgcl_tf.results import without_folders, without_places
@@ -24,9 +22,9 @@ def probe(run: Path, verdict: str) -> dict:
     """A run, finished or stopped, as the table has it: no test figures, which choose nothing."""
     report = read_metrics(run)
     made = report or read_provenance(run)
-    config = without_places(build_config(read_config_file(run / CONFIG)).flat())
+    config = without_places(read_config_file(run / CONFIG))
     return {
-        "data": data_name(config["data"]),
+        "data": config["data"],
         "config": config,
         "seed": config["seed"],
         "finished": bool(report),

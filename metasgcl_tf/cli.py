@@ -108,10 +108,15 @@ def run_compare(arguments: argparse.Namespace) -> int:
     return 1 if board["failures"] else 0
 
 
+def check_installed(command: str, extra: str, *packages: str) -> None:
+    """Raises an `InputError` where a command lacks a package of its extra."""
+    if any(importlib.util.find_spec(name) is None for name in packages):
+        raise InputError(f'`metasgcl {command}` needs more packages: pip install "metasgcl-tf[{extra}]".')
+
+
 def run_report(arguments: argparse.Namespace) -> int:
     """Trains what is missing of the paper's experiments and writes the report; 1 if a run failed."""
-    if any(importlib.util.find_spec(name) is None for name in ("sklearn", "matplotlib")):
-        raise InputError('`metasgcl report` needs more packages: pip install "metasgcl-tf[report]".')
+    check_installed("report", "report", "sklearn", "matplotlib")
     from rich.console import Console
 
     from metasgcl_tf.experiments import chosen
@@ -128,9 +133,8 @@ def run_report(arguments: argparse.Namespace) -> int:
         chosen(arguments.experiment), arguments.data, arguments.seeds, given, out, **how, console=console
     )
     written = write_report(sections, failures, made_by(), out)
-    results = [result for section in sections for result in section.results]
-    missing, rows = sum(result.missing for result in results), sum(result.planned for result in results)
-    there = f"{missing} of {rows} results in its tables are missing. " if missing else ""
+    missing, planned = sum(each.missing for each in sections), sum(each.planned for each in sections)
+    there = f"{missing} of {planned} results in its tables are missing. " if missing else ""
     said = f"{there}Written: {', '.join(map(str, written))}"
     console.print(said, highlight=False, markup=False, soft_wrap=True)
     return 1 if failures else 0
@@ -138,8 +142,7 @@ def run_report(arguments: argparse.Namespace) -> int:
 
 def run_tune(arguments: argparse.Namespace) -> None:
     """Searches for settings, trains the best and draws what was found."""
-    if any(importlib.util.find_spec(name) is None for name in ("keras_tuner", "sklearn", "plotly")):
-        raise InputError('`metasgcl tune` needs more packages: pip install "metasgcl-tf[tuning]".')
+    check_installed("tune", "tuning", "keras_tuner", "sklearn", "plotly")
     from rich.console import Console
 
     from metasgcl_tf.tuning import command

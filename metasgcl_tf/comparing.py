@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from metasgcl_tf.errors import InputError
+from metasgcl_tf.files import writable
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import HYBRID
 from metasgcl_tf.provenance import made_by
@@ -64,10 +64,8 @@ def compare(
     runs = plan(list(MODELS) if everything else names, seeds, given, out)
     if not overwrite:
         check_finished(runs)
-    try:
+    with writable(out):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"`out` should be a folder. Received: {str(out)!r} ({error.strerror}).") from None
     failures = train_missing(runs, console)
     if everything and (best := best_on_validation(runs)):
         hybrids = [run for run in plan([HYBRID + best], seeds, given, out) if run.trained is not None]

@@ -40,11 +40,10 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A table or figure: its title, its rows given the configuration that they change, its curves' axes."""
+    """A table or figure: its title, and its rows given the configuration that they change."""
 
     title: str
     rows: Callable[[Base], list[Row]]
-    axes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def overall(_: Base) -> list[Row]:
@@ -104,7 +103,6 @@ SYMBOLS = {
     "kl_weight": "beta (kl_weight)",
     "hidden_dim": "d (hidden_dim)",
 }
-NOISE_AXES = {title_of(name): "noise in the training sequences, %" for name in (OURS, "sasrec", "duorec")}
 
 
 def _one(key: str, *values: Any) -> Callable[[Base], list[Row]]:
@@ -119,8 +117,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     "table6": Experiment("Table VI: dropout", _one("dropout", 0.0, 0.1, 0.2, 0.3, 0.4)),
     "table7": Experiment("Table VII: similarity", _one("similarity", "dot", "cosine")),
     "fig3": Experiment("Figure 3: joint and two-step update", updates),
-    "fig4": Experiment("Figure 4: alpha, beta and d", functools.partial(varied, SENSITIVITY), SYMBOLS),
-    "fig5": Experiment("Figure 5: noise in the training sequences", noise, NOISE_AXES),
+    "fig4": Experiment("Figure 4: alpha, beta and d", functools.partial(varied, SENSITIVITY)),
+    "fig5": Experiment("Figure 5: noise in the training sequences", noise),
     "fig6": Experiment("Figure 6: item embeddings", embeddings),
 }
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 from metasgcl_tf import backend
 from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.errors import InputError, require
+from metasgcl_tf.files import writable
 from metasgcl_tf.models.neural import NeuralRecommender
 from metasgcl_tf.reports.model_card import model_card
 from metasgcl_tf.run_folder import Run, load_run, read_metrics
@@ -50,13 +51,9 @@ def export(run_folder: str | Path, to: str | Path, *, core_k: int = 100, formats
     conversion.check_formats(formats)
     run, to = load_run(run_folder), Path(to)
     core_k = min(core_k, run.log.num_items)
-    try:
+    with writable(to, "to"):
         to.mkdir(parents=True, exist_ok=True)
         writing = Path(tempfile.mkdtemp(prefix=".writing-", dir=to))
-    except OSError as error:
-        raise InputError(
-            f"`to` should be a folder that can be written. Received: {str(to)!r} ({error.strerror})."
-        ) from None
     try:
         write_artefacts(run, writing, core_k, formats)
         histories = write_sample(run, writing, core_k)

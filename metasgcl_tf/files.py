@@ -53,6 +53,18 @@ def _replace(finished: Path, path: Path) -> None:
 
 
 @contextlib.contextmanager
+def writable(folder: Path, argument: str = "out") -> Iterator[None]:
+    """Says of what fails within that the argument should be a folder that can be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"`{argument}` should be a folder that can be written. "
+            f"Received: {str(folder)!r} ({error.strerror or error})."
+        ) from None
+
+
+@contextlib.contextmanager
 def held(folder: Path, does: str) -> Iterator[None]:
     """Makes a folder and holds it; a process that is killed lets go of it.
 
@@ -65,13 +77,9 @@ def held(folder: Path, does: str) -> Iterator[None]:
     """
     import fcntl  # not on Windows
 
-    try:
+    with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise InputError(
-            f"`out` should be a folder that can be written. Received: {str(folder)!r} ({error.strerror})."
-        ) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

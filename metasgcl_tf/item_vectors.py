@@ -1,16 +1,14 @@
 """The item vectors of a trained model as Figure 6 shows them: projection, spectrum, alignment, uniformity."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
 from metasgcl_tf.data.splitting import Split, leave_one_out
-from metasgcl_tf.errors import InputError
 from metasgcl_tf.files import write_whole
-from metasgcl_tf.results import without_places
+from metasgcl_tf.results import read_json, without_places
 from metasgcl_tf.run_folder import load_run
 from metasgcl_tf.run_plan import PlannedRun
 
@@ -28,7 +26,7 @@ def look_at(run: PlannedRun) -> dict[str, Any]:
         InputError: the file cannot be read.
     """
     path, wanted = run.folder.with_name(f"{run.folder.name}.embeddings.json"), without_places(run.settings)
-    found = _read(path)
+    found = read_json(path)
     if found.get("config") == wanted and found.get("seed") == run.config.training.seed:
         return found
     if not run.has_model():
@@ -39,13 +37,6 @@ def look_at(run: PlannedRun) -> dict[str, Any]:
     found = made | {"config": wanted} | geometry(vectors, leave_one_out(loaded.log))
     write_whole(path, json.dumps(found) + "\n")
     return found
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"`out` should hold readable results. Received: {path} ({error}).") from None
 
 
 def geometry(vectors: np.ndarray, split: Split) -> dict[str, Any]:

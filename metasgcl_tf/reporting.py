@@ -10,15 +10,15 @@ from rich.console import Console
 from metasgcl_tf.comparing import train_missing
 from metasgcl_tf.config import build_config
 from metasgcl_tf.datasets.named import check_exists
-from metasgcl_tf.errors import InputError, require
+from metasgcl_tf.errors import require
 from metasgcl_tf.experiments import EXPERIMENTS, Row
+from metasgcl_tf.files import writable
 from metasgcl_tf.item_vectors import look_at
-from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import data_name, settings_of
 from metasgcl_tf.presets import PRESETS
 from metasgcl_tf.reports import paper
 from metasgcl_tf.reports.experiment_tables import Result, Section
-from metasgcl_tf.run_plan import PlannedRun, check_finished, check_given, planned
+from metasgcl_tf.run_plan import PlannedRun, check_finished, check_given, planned, seeds_of
 
 PlannedRow = tuple[Row, list[PlannedRun]]
 DECIDED = {"data", "model", "variant", "hybrid", "seed"}
@@ -68,10 +68,14 @@ def report(
     if train:
         for log in dict.fromkeys(run.config.data.data for run in runs if not run.finished()):
             check_exists(log)
-    make_folders([out, *dict.fromkeys(run.folder.parent for run in runs)])
-    failures = train_missing(runs, console, until) if train else []
-    for run in runs:
-        if run.finished():
+    for folder in (out, *dict.fromkeys(run.folder.parent for run in runs)):
+        with writable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    failures: list[dict[str, Any]] = []
+    if train:
+        failures = train_missing(runs, console, until)
+    else:  # what finished in its folder meanwhile
+        for run in filter(PlannedRun.finished, runs):
             run.keep()
     return [section(experiment, name, rows) for (experiment, name), rows in plans.items()], failures
 
@@ -120,10 +124,9 @@ def planned_rows(experiment: str, given: dict[str, Any], seeds: Sequence[int], o
         # What a setting is anyway makes no run of its own.
         changed = {key: value for key, value in row.settings.items() if own[key] != value}
         called = "".join(f"-{key}-{value}" for key, value in changed.items())
-        learns = MODELS[settings_of(row.name)["model"]].learns()
         runs = [
             planned(row.name, seed, given | changed, out, called=called, kept=True)
-            for seed in (dict.fromkeys(seeds) if learns else [None])
+            for seed in seeds_of(row.name, seeds)
         ]
         rows.append((row, runs))
     return rows
@@ -137,17 +140,6 @@ def distinct(runs: Any) -> list[PlannedRun]:
             if each is not None:
                 found.setdefault(each.folder, each)
     return list(found.values())
-
-
-def make_folders(folders: Sequence[Path]) -> None:
-    """Makes folders, or says in one line why not."""
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"`out` should be a folder that can be written. Received: {str(folder)!r} ({error.strerror})."
-            ) from None
 
 
 def section(experiment: str, name: str, rows: Sequence[PlannedRow]) -> Section:

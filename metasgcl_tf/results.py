@@ -34,10 +34,7 @@ def read_result(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"`out` should hold readable results. Received: {path} ({error}).") from None
+    found = read_json(path)
     missing = [key for key in NEEDED if not isinstance(found, dict) or key not in found]
     if missing:
         raise InputError(f"`out` should hold results with `{missing[0]}`. Received: {path}, without it.")
@@ -55,6 +52,18 @@ def read_result(path: Path) -> dict[str, Any]:
         reason = f"{path}, whose configuration is none ({error})"
         raise InputError(f"`out` should hold results of this version. Received: {reason}.") from None
     return found
+
+
+def read_json(path: Path) -> Any:
+    """What a file of results holds; empty where there is none.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"`out` should hold readable results. Received: {path} ({error}).") from None
 
 
 def without_places(config: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from metasgcl_tf import checkpoints, safe_loading
 from metasgcl_tf.config import RunConfig, build_config
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.errors import InputError, require
-from metasgcl_tf.files import write_whole
+from metasgcl_tf.files import writable, write_whole
 from metasgcl_tf.models import SequentialRecommender
 from metasgcl_tf.yaml_text import read_config_file
 
@@ -34,11 +34,9 @@ class Run:
 
 def check_free(run: Path, overwrite: bool) -> None:
     """Raises an `InputError` unless `run` is new, or is a run folder that may be replaced."""
-    try:
+    with writable(run):
         if not run.exists() or (run.is_dir() and not any(run.iterdir())):
             return
-    except OSError as error:
-        raise _unusable(run, error) from None
     if not overwrite:
         raise InputError(
             f"`out` should be a new folder (--overwrite replaces a run). Received: {str(run)!r}."
@@ -77,7 +75,7 @@ def start(
         log: of the run.
         provenance: of a training, for `resume`.
     """
-    try:
+    with writable(run):
         run.mkdir(parents=True, exist_ok=True)
         for name in (TENSORBOARD, checkpoints.FOLDER):
             shutil.rmtree(run / name, ignore_errors=True)
@@ -87,8 +85,6 @@ def start(
             write_whole(run / STARTED, json.dumps(provenance))
         write_whole(run / CONFIG, yaml.safe_dump(config.flat(), sort_keys=False))
         log.save(run)
-    except OSError as error:
-        raise _unusable(run, error) from None
 
 
 def can_be_resumed(run: Path, config: RunConfig) -> bool:
@@ -120,12 +116,6 @@ def tidy(run: Path) -> None:
     shutil.rmtree(run / checkpoints.FOLDER, ignore_errors=True)
     for name in (STARTED, TRAINED):
         (run / name).unlink(missing_ok=True)
-
-
-def _unusable(run: Path, error: OSError) -> InputError:
-    return InputError(
-        f"`out` should be a folder that can be written. Received: {str(run)!r} ({error.strerror or error})."
-    )
 
 
 def write_ranks(run: Path, ranks: pl.DataFrame) -> None:

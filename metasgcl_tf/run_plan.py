@@ -120,14 +120,15 @@ def plan(names: Sequence[str], seeds: Sequence[int], given: dict[str, Any], out:
         whole |= {name.removeprefix(HYBRID): None, name: None}
     models = [settings_of(name)["model"] for name in whole]
     check_given(given, models)
-    runs = [
-        planned(name, seed, given, out)
-        for name, model in zip(whole, models, strict=True)
-        for seed in (dict.fromkeys(seeds) if MODELS[model].learns() else [None])
-    ]
+    runs = [planned(name, seed, given, out) for name in whole for seed in seeds_of(name, seeds)]
     for run in runs:
         _ = run.config
     return runs
+
+
+def seeds_of(name: str, seeds: Sequence[int]) -> list[int | None]:
+    """The seeds to run what a name stands for with; None alone where nothing is fitted."""
+    return list(dict.fromkeys(seeds)) if MODELS[settings_of(name)["model"]].learns() else [None]
 
 
 def check_given(given: dict[str, Any], models: Sequence[str]) -> None:

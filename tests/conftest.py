@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from metasgcl_tf import cli
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.splitting import leave_one_out
 
@@ -133,3 +134,23 @@ def counted_version(counted_run, tmp_path_factory):
     from metasgcl_tf.export import export
 
     return export(counted_run, tmp_path_factory.mktemp("saved_models") / "counted")
+
+
+@pytest.fixture
+def refused(capsys, tmp_path, monkeypatch):
+    """Runs a command in an empty folder, checks that it is refused in one line, and returns the line."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:  # argparse
+            code = stop.code
+        captured = capsys.readouterr()
+        assert code == 2
+        assert captured.err.count("\n") == 1 and captured.err.endswith("\n")
+        assert captured.err.startswith("metasgcl") and ": error: " in captured.err
+        assert "Traceback" not in captured.out
+        return captured.err
+
+    return run

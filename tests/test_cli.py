@@ -18,26 +18,6 @@ from metasgcl_tf.models import MODELS
 BIN = Path(sys.executable).parent
 
 
-@pytest.fixture
-def refused(capsys, tmp_path, monkeypatch):
-    """Runs a command in an empty folder, checks that it is refused in one line, and returns the line."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        captured = capsys.readouterr()
-        assert code == 2
-        assert captured.err.count("\n") == 1 and captured.err.endswith("\n")
-        assert captured.err.startswith("metasgcl") and ": error: " in captured.err
-        assert "Traceback" not in captured.out
-        return captured.err
-
-    return run
-
-
 def small_table(extra="", users=4, items=6):
     rows = [f"{user},{(user + step) % items},{step}" for user in range(users) for step in range(6)]
     return "\n".join(["user,item,time", *rows]) + "\n" + extra

@@ -298,15 +298,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("options", REFUSED)
-def test_refused_in_one_line_before_anything_is_trained(capsys, made_up, tmp_path, monkeypatch, options):
-    monkeypatch.chdir(tmp_path)
+def test_refused_in_one_line_before_anything_is_trained(refused, made_up, tmp_path, options):
     (tmp_path / "file").touch()
-    try:
-        code = cli.main(["compare", "--out", "out", *options.split()])
-    except SystemExit as stop:  # argparse
-        code = stop.code
-    line = capsys.readouterr().err
-    assert code == 2 and line.count("\n") == 1
+    line = refused("compare", "--out", "out", *options.split())
     assert all(part in line for part in REFUSED[options])
     assert made_up.trained == [] and not (tmp_path / "out").exists()
 

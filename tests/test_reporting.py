@@ -289,16 +289,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("options", REFUSED)
-def test_refused_in_one_line_before_anything_is_trained(capsys, monkeypatch, tmp_path, options):
+def test_refused_in_one_line_before_anything_is_trained(refused, monkeypatch, tmp_path, options):
     made_up = MadeUp(monkeypatch)
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
-    try:
-        code = cli.main(["report", "--out", "out", *options.split()])
-    except SystemExit as stop:  # argparse
-        code = stop.code
-    line = capsys.readouterr().err
-    assert code == 2 and line.count("\n") == 1, line
+    line = refused("report", "--out", "out", *options.split())
     assert all(part in line for part in REFUSED[options])
     assert made_up.trained == [] and not (tmp_path / "out").exists()
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from metasgcl_tf.experiments import SYMBOLS
 from metasgcl_tf.names import title_of
 from metasgcl_tf.reports.experiment_tables import Result, Section, curves_of
 from metasgcl_tf.reports.tables import PROTOCOLS, SHOWN
@@ -89,8 +90,6 @@ def bars(section: Section, figure: Any) -> None:
 
 def sensitivity(section: Section, figure: Any) -> None:
     """Figure 4: a column for each setting, a row for each metric, a line for each protocol."""
-    from metasgcl_tf.experiments import SYMBOLS
-
     panels = curves_of(section)
     figure.set_size_inches(9, 4.6)
     axes = figure.subplots(len(METRICS), len(panels), sharey="row", squeeze=False)

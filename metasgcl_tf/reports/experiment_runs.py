@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from metasgcl_tf.config import build_config
+from metasgcl_tf.names import name_of
 from metasgcl_tf.reports.experiment_tables import NOTHING, Section
 from metasgcl_tf.results import differences, without_places
 
@@ -49,9 +51,7 @@ def _row(data: str, report: dict[str, Any]) -> list[str]:
 
 def name_of_run(report: dict[str, Any]) -> str:
     """What was trained, see `metasgcl_tf.names`."""
-    config = report["config"]
-    variant = f":{config['variant']}" if config.get("variant") else ""
-    return ("hybrid:" if config.get("hybrid") else "") + config["model"] + variant
+    return name_of(build_config(report["config"]).training)
 
 
 def short_commit(commit: str | None) -> str:

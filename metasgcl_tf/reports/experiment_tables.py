@@ -65,6 +65,16 @@ class Section:
         return EXPERIMENTS[self.experiment].title
 
     @property
+    def planned(self) -> int:
+        """Runs that it should have."""
+        return sum(result.planned for result in self.results)
+
+    @property
+    def missing(self) -> int:
+        """Runs that are not there."""
+        return sum(result.missing for result in self.results)
+
+    @property
     def there(self) -> list[Result]:
         """The rows with at least one run."""
         return [result for result in self.results if result.reports]
@@ -140,18 +150,18 @@ def vectors_table(section: Section) -> tuple[list[str], list[list[str]]]:
     head = ["", "alignment", "uniformity", "2nd singular value / 1st", "10th / 1st"]
     rows = []
     for look in section.looks:
-        figures = [look["alignment"], look["uniformity"], *(look["spectrum"][at : at + 1] for at in (1, 9))]
-        flat = [value[0] if isinstance(value, list) and value else value for value in figures]
-        shown = [NOTHING if value == [] else f"{value:.3f}" for value in flat]
-        rows.append([f"{title_of(look['model'])}, seed {look['seed']}", *shown])
+        spectrum = look["spectrum"]
+        shares = [f"{spectrum[at]:.3f}" if at < len(spectrum) else NOTHING for at in (1, 9)]
+        figures = [f"{look[name]:.3f}" for name in ("alignment", "uniformity")]
+        rows.append([f"{title_of(look['model'])}, seed {look['seed']}", *figures, *shares])
     return head, rows
 
 
 def notes_of(section: Section) -> list[str]:
     """What has to be said below the tables of a section."""
     notes = []
-    if missing := sum(result.missing for result in section.results):
-        notes.append(f"Missing: {missing} of {sum(result.planned for result in section.results)} runs.")
+    if section.missing:
+        notes.append(f"Missing: {section.missing} of {section.planned} runs.")
     impossible = {
         result.row.label: result.paper
         for result in section.results

@@ -58,10 +58,7 @@ def figures(dataset: str | None, name: str) -> Figures | None:
         name: such as `sasrec` or `meta_sgcl:no_cl`, see `metasgcl_tf.names`.
     """
     wanted = ABLATIONS.get(name) or (MODELS[name].title if name in MODELS else None)
-    for model, values in tables().get(dataset or "", {}).items():
-        if wanted is not None and _plain(model) == _plain(wanted):
-            return values
-    return None
+    return _of_model(dataset, wanted)
 
 
 def row_of(dataset: str | None, table: str, key: str | None) -> Figures | None:
@@ -73,9 +70,14 @@ def row_of(dataset: str | None, table: str, key: str | None) -> Figures | None:
         key: what the table calls the row, such as `"Meta-SGCL"`, `"-cl"`, `"0.05"` or `"cos"`.
     """
     if table == "table2":
-        models = tables().get(dataset or "", {})
-        return next((values for model, values in models.items() if _plain(model) == _plain(key or "")), None)
+        return _of_model(dataset, key)
     return _keyed(table).get((dataset, key))
+
+
+def _of_model(dataset: str | None, title: str | None) -> Figures | None:
+    """The figures of a title of Table II or a variant of Table III, however it is hyphenated."""
+    models = tables().get(dataset or "", {})
+    return next((found for model, found in models.items() if _plain(model) == _plain(title or "")), None)
 
 
 @functools.cache

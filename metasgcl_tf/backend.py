@@ -49,6 +49,15 @@ def static_shapes() -> bool:
     return NAME == "jax"
 
 
+def accelerator() -> str | None:
+    """What the GPU or TPU that computes calls itself; None where a processor does."""
+    if NAME == "jax":
+        device = jax.devices()[0]
+        return None if device.platform == "cpu" else device.device_kind
+    found = tf.config.list_physical_devices("GPU")
+    return tf.config.experimental.get_device_details(found[0]).get("device_name", "GPU") if found else None
+
+
 def gradients(loss: Callable[[], Tensor], variables: Variables, state: Variables) -> list[Tensor]:
     """Gradients of a loss in some variables.
 

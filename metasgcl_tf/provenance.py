@@ -14,6 +14,7 @@ import polars as pl
 import tensorflow as tf
 
 import metasgcl_tf
+from metasgcl_tf import backend
 
 
 def made_by() -> dict[str, Any]:
@@ -29,11 +30,14 @@ def made_by() -> dict[str, Any]:
     cores = os.cpu_count()
     if hasattr(os, "sched_getaffinity"):  # on Linux; a process may be held to fewer
         cores = len(os.sched_getaffinity(0))
+    machine = [platform.machine(), f"{cores} cores", f"{backend.NAME} backend"]
+    if accelerator := backend.accelerator():
+        machine.insert(2, accelerator)
     return {
         "commit": _commit(),
         "command": shlex.join([*program, *sys.argv[1:]]),
         "versions": {"python": platform.python_version()} | versions,
-        "machine": f"{platform.machine()}, {cores} cores, {keras.backend.backend()} backend",
+        "machine": ", ".join(machine),
     }
 
 

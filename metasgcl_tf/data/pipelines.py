@@ -32,11 +32,11 @@ if backend.NAME == "jax":
 def length_buckets(max_length: int) -> np.ndarray:
     """The few lengths that batches are padded to: 1 to 8, then each at most a quarter above the last.
 
-    Where every length costs a compilation of many seconds (JAX): 8, 16, 32 and so on.
+    Where every length costs a compilation of half a minute (JAX): 16, 64, 256 and so on.
     """
-    lengths = [8] if backend.static_shapes() else [1]
+    lengths = [16] if backend.static_shapes() else [1]
     while lengths[-1] < max_length:
-        step = lengths[-1] if backend.static_shapes() else max(1, lengths[-1] // 4)
+        step = 3 * lengths[-1] if backend.static_shapes() else max(1, lengths[-1] // 4)
         lengths.append(lengths[-1] + step)
     return np.minimum(lengths, max_length)
 

@@ -55,6 +55,7 @@ setup(
         "polars>=1.30",
         "pyyaml",
         "rich",
+        "scipy>=1.17",
     ],
     extras_require={
         "datasets": TFDS,

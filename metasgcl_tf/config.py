@@ -58,6 +58,8 @@ class TrainingConfig:
         weight_decay: lambda, by which every step shrinks tables and kernels: each becomes (1 - learning rate
             times lambda) of itself, apart from the gradient (AdamW).
         clip_norm: scale gradients down to this global norm; by default not at all.
+        cooccurrence_start: let item vectors start from counts of which items stand near each other instead of
+            at random.
         every_prefix: one sample for every prefix instead of all positions of one causal pass.
         mixed_precision: compute in bfloat16 and keep the weights in float32, for GPUs.
         checkpoint_steps: write a checkpoint after this many steps, besides those after every epoch.
@@ -75,6 +77,7 @@ class TrainingConfig:
     cosine_decay: bool = False
     weight_decay: float = 0.0
     clip_norm: float | None = None
+    cooccurrence_start: bool = False
     every_prefix: bool = False
     mixed_precision: bool = False
     checkpoint_steps: int = 1000
@@ -155,6 +158,9 @@ def build_config(*layers: dict[str, Any]) -> RunConfig:
     require(config.data.k_core >= 1, "k_core", "at least 1", config.data.k_core)
     require(0 <= config.data.noise <= 1, "noise", "between 0 and 1", config.data.noise)
     _check_training(config.training)
+    if config.training.cooccurrence_start:
+        starts = hasattr(MODELS[model], "start_from_cooccurrence")
+        require(starts, "cooccurrence_start", f"false for {model}, which embeds no items", True)
     if config.training.every_prefix:
         free = MODELS[model].training_recipe is pipelines.next_item
         require(free, "every_prefix", f"false for {model}, which has samples of its own", True)

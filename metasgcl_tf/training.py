@@ -117,7 +117,10 @@ def build_model(config: RunConfig, split: Split) -> SequentialRecommender:
     keras.utils.set_random_seed(config.training.seed)
     with computing_in(config):
         model = MODELS[config.training.model](split.log.num_items, **config.model_options)
-    model.adapt(config.learned_from(split))
+    known = config.learned_from(split)
+    model.adapt(known)
+    if config.training.cooccurrence_start:
+        model.start_from_cooccurrence(known)
     return model
 
 

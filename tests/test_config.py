@@ -144,6 +144,10 @@ def test_values_get_the_type_of_their_key():
         ({"every_prefix": 1}, ["`every_prefix`", "true or false", "= 1"]),
         ({"every_prefix": True, "model": "bert4rec"}, ["`every_prefix`", "false for bert4rec", "= True"]),
         ({"every_prefix": True, "model": "duorec"}, ["`every_prefix`", "false for duorec", "= True"]),
+        (
+            {"cooccurrence_start": True, "model": "bpr_mf"},
+            ["`cooccurrence_start`", "false for bpr_mf", "= True"],
+        ),
         ({"every_prefix": True, "target_decay": 0.5}, ["`every_prefix`", "false with a target_decay"]),
         ({"target_decay": 1.0}, ["`target_decay`", "below 1", "= 1.0"]),
         (

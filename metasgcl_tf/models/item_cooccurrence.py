@@ -6,12 +6,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from metasgcl_tf.data.cooccurrence import pair_counts
 from metasgcl_tf.data.splitting import Split
 from metasgcl_tf.errors import require
 from metasgcl_tf.models.base import SequentialRecommender, Tensor, arguments_of
-
-# Pairs held in memory before they are summed; keeps counting of long logs below a few GB.
-_PAIRS_AT_ONCE = 20_000_000
 
 
 @keras.saving.register_keras_serializable(package="metasgcl_tf")
@@ -85,21 +83,8 @@ class ItemCooccurrence(SequentialRecommender):
     def adapt(self, split: Split) -> None:
         """Counts the pairs of the training part."""
         self.item_counts.assign(split.item_counts().astype(np.float32))
-        keys, weights = np.zeros(0, np.int64), np.zeros(0)
-        waiting: list[tuple[np.ndarray, np.ndarray]] = []
-        for distance in range(1, self.config["max_distance"] + 1):
-            before, after = split.training_pairs(distance)
-            if not len(before):
-                break
-            weight = self.config["distance_decay"] ** (distance - 1)
-            waiting.append((_pair_keys(before, after, self.num_items), np.full(len(before), weight)))
-            if backward := weight * self.config["backward_weight"]:
-                waiting.append((_pair_keys(after, before, self.num_items), np.full(len(before), backward)))
-            if sum(len(k) for k, _ in waiting) > _PAIRS_AT_ONCE:
-                keys, weights = _sum_by_key([(keys, weights), *waiting])
-                waiting.clear()
-        keys, weights = _sum_by_key([(keys, weights), *waiting])
-        rows, columns = np.divmod(keys, self.num_items + 1)
+        counted = {key: self.config[key] for key in ("max_distance", "distance_decay", "backward_weight")}
+        rows, columns, weights = pair_counts(split, **counted)
         self._set_table(np.searchsorted(rows, np.arange(self.num_items + 2)), columns, weights)
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> dict[str, Tensor]:
@@ -145,14 +130,3 @@ class ItemCooccurrence(SequentialRecommender):
         if not rows or not ((columns >= 1) & (columns <= self.num_items)).all():
             raise ValueError("the table of co-occurrences points outside of itself")
         self._set_table(**table)
-
-
-def _pair_keys(first: np.ndarray, second: np.ndarray, num_items: int) -> np.ndarray:
-    """One int64 for each ordered pair of items."""
-    return first.astype(np.int64) * (num_items + 1) + second
-
-
-def _sum_by_key(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct keys in ascending order and the sum of each one's weights."""
-    keys, group = np.unique(np.concatenate([k for k, _ in parts]), return_inverse=True)
-    return keys, np.bincount(group, np.concatenate([w for _, w in parts]), minlength=len(keys))

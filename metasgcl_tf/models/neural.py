@@ -3,16 +3,21 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
+import numpy as np
 from keras import ops
 
 from metasgcl_tf import backend, metrics
 from metasgcl_tf.data import pipelines
+from metasgcl_tf.data.cooccurrence import spectral_vectors
 from metasgcl_tf.data.splitting import Split
 from metasgcl_tf.errors import require
 from metasgcl_tf.layers.embedding import ItemEmbedding, catalogue_scores
 from metasgcl_tf.layers.item_loss import LOSSES, SAMPLINGS, ItemLoss
 from metasgcl_tf.layers.transformer import Transformer
 from metasgcl_tf.models.base import SequentialRecommender, Tensor, arguments_of
+
+START_STD = 0.05  # of the entries of item vectors made of counts
 
 
 class NeuralRecommender(SequentialRecommender):
@@ -118,6 +123,22 @@ class NeuralRecommender(SequentialRecommender):
     def adapt(self, split: Split) -> None:
         """Takes the probabilities of sampled negatives from the training part."""
         self.item_loss.adapt(split.item_counts())
+
+    def start_from_cooccurrence(self, split: Split) -> None:
+        """Gives a new model item vectors whose products say which items stand near each other in training.
+
+        A fit then begins with what counting knows, which random vectors of a long catalogue take many epochs
+        to learn, and many of overfitting what little the log says of rare items. Items without a neighbour
+        keep the vectors they have. See `metasgcl_tf.data.cooccurrence.spectral_vectors`.
+        """
+        vectors = spectral_vectors(split, self.hidden_dim)
+        told = np.abs(vectors).max(axis=1) > 0
+        # Any rotation has the same products; a random one lets every attention head see a share of all.
+        rotation = ops.convert_to_numpy(keras.initializers.Orthogonal()((self.hidden_dim, self.hidden_dim)))
+        vectors = vectors[told] @ rotation
+        rows = np.array(ops.convert_to_numpy(self.embedding.table))
+        rows[told] = vectors * (START_STD / max(vectors.std(), 1e-12)) if told.any() else vectors
+        self.embedding.table.assign(rows)
 
     def training_outputs(self, inputs: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
         """What `call` returns in training; its states only at the newest positions, where the targets are."""

@@ -79,7 +79,7 @@ def test_scores_equal_the_formula(split, options):
 def test_many_pairs_are_summed_in_parts(split, monkeypatch):
     whole, in_parts = ItemCooccurrence(NUM_ITEMS), ItemCooccurrence(NUM_ITEMS)
     whole.adapt(split)
-    monkeypatch.setattr("metasgcl_tf.models.item_cooccurrence._PAIRS_AT_ONCE", 3)
+    monkeypatch.setattr("metasgcl_tf.data.cooccurrence._PAIRS_AT_ONCE", 3)
     in_parts.adapt(split)
     history = [[1, 2, 3]]
     np.testing.assert_allclose(scores_of(in_parts, history), scores_of(whole, history), rtol=1e-6)

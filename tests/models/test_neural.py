@@ -102,6 +102,27 @@ def test_sampling_follows_the_counts_of_the_training_part_also_after_reloading(m
         np.testing.assert_allclose(counts, [3, 1, 4, 1, 1], rtol=1e-5)
 
 
+@both_models
+def test_vectors_started_from_counts_tell_who_stands_near_whom(model, make_split):
+    # Items 1 to 3 keep to themselves, and so do 4 to 6; item 7 is only ever held out.
+    split = make_split([[1, 2, 3, 7, 7], [2, 3, 1, 7, 7], [4, 5, 6, 7, 7], [6, 4, 5, 7, 7]])
+
+    def started(seed):
+        keras.utils.set_random_seed(seed)
+        built = model(NUM_ITEMS, LENGTH, hidden_dim=4, num_layers=1, num_heads=1)
+        before = built.embedding.table.numpy()
+        built.start_from_cooccurrence(split)
+        return before, built.embedding.table.numpy()
+
+    before, table = started(1)
+    products = table @ table.T
+    assert products[1:4, 1:4].min() > 10 * np.abs(products[1:4, 4:7]).max()
+    assert table[1:7].std() == pytest.approx(0.05)
+    np.testing.assert_array_equal(table[[0, 7]], before[[0, 7]])
+    np.testing.assert_array_equal(started(1)[1], table)
+    assert np.abs(started(2)[1] - table).max() > 0.01
+
+
 def fitted_losses(model, item_loss, jit_compile=False, **options):
     sizes = {"hidden_dim": 8, "num_layers": 1, "num_heads": 1, "dropout": 0.0}
     keras.utils.set_random_seed(0)

@@ -1,8 +1,9 @@
 """What each data set's models are trained with where it differs from their defaults.
 
-Chosen on validation items: meta_sgcl and item_cooccurrence on toys and synthetic, acvae, bert4rec and duorec
-on toys; beauty and sports take those of toys. The other models of toys have the settings of their papers with
-Meta-SGCL's dropout, decay and, as far as a night for all allows, epochs; sasrec is as deep as Meta-SGCL.
+Chosen on validation items: meta_sgcl and item_cooccurrence on synthetic, toys and clothing, sasrec on ml-1m,
+acvae, bert4rec and duorec on toys; beauty and sports take those of toys. On toys and clothing sasrec has
+Meta-SGCL's settings and depth. The other models of toys have the settings of their papers with dropout, decay
+of the learning rate and, as far as a night for all allows, epochs for sparse logs.
 """
 
 from typing import Any
@@ -11,6 +12,17 @@ from metasgcl_tf.errors import require, require_known
 
 # What suits the short, sparse histories of the Amazon sets.
 AMAZON = {"max_length": 50, "dropout": 0.5, "cosine_decay": True}
+# Wide vectors that start from counts and are held back by decay, with few blocks over them.
+FROM_COUNTS = AMAZON | {
+    **{"cooccurrence_start": True, "hidden_dim": 128},
+    **{"batch_size": 128, "learning_rate": 0.002},
+}
+TOYS = FROM_COUNTS | {"weight_decay": 0.8, "epochs": 16, "patience": 20}
+# Its times are days: what stands side by side was bought together, in no order.
+CLOTHING = FROM_COUNTS | {
+    **{"dropout": 0.2, "input_norm": False, "target_decay": 0.7, "weight_decay": 1.0, "epochs": 6},
+    **{"item_loss": "sampled_softmax", "num_negatives": 1024},
+}
 
 # Data set -> model -> configuration keys.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
@@ -31,8 +43,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "toys": {
-        "meta_sgcl": AMAZON | {"batch_size": 48, "epochs": 50, "patience": 20},
-        "sasrec": AMAZON | {"num_layers": 3, "batch_size": 48, "epochs": 50, "patience": 20},
+        "meta_sgcl": TOYS | {"num_layers": 1},
+        "sasrec": TOYS | {"num_layers": 2},
         "vsan": AMAZON | {"batch_size": 48, "epochs": 30},
         "acvae": AMAZON | {"dropout": 0.2, "learning_rate": 0.003, "batch_size": 48, "epochs": 20},
         "contrast_vae": AMAZON | {"batch_size": 48, "epochs": 30},
@@ -48,11 +60,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "item_cooccurrence": {"recency_decay": 0.7, "history_power": 0.25, "target_power": 0.1},
     },
     "clothing": {
-        "meta_sgcl": AMAZON | {"epochs": 30},
+        "meta_sgcl": CLOTHING | {"num_layers": 1, "kl_weight": 0.001},
+        "sasrec": CLOTHING | {"num_layers": 1},
         "item_cooccurrence": {"recency_decay": 0.9, "history_power": 0.5, "target_power": 0.0},
     },
-    "beauty": {"meta_sgcl": AMAZON | {"epochs": 50}},
-    "sports": {"meta_sgcl": AMAZON | {"epochs": 50}},
+    "beauty": {"meta_sgcl": TOYS | {"num_layers": 1}},
+    "sports": {"meta_sgcl": TOYS | {"num_layers": 1}},
     "ml-1m": {
         "meta_sgcl": {
             "max_length": 200,
@@ -60,6 +73,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "batch_size": 32,
             "cosine_decay": True,
             "epochs": 30,
+        },
+        "sasrec": {
+            **{"max_length": 200, "num_layers": 3, "hidden_dim": 128, "cosine_decay": True},
+            **{"weight_decay": 0.1, "batch_size": 64, "learning_rate": 0.002, "epochs": 40, "patience": 40},
         },
         "item_cooccurrence": {
             "max_distance": 5,

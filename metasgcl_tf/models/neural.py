@@ -132,12 +132,14 @@ class NeuralRecommender(SequentialRecommender):
         keep the vectors they have. See `metasgcl_tf.data.cooccurrence.spectral_vectors`.
         """
         vectors = spectral_vectors(split, self.hidden_dim)
-        told = np.abs(vectors).max(axis=1) > 0
+        told = vectors.any(axis=1)
+        if not told.any():
+            return
         # Any rotation has the same products; a random one lets every attention head see a share of all.
         rotation = ops.convert_to_numpy(keras.initializers.Orthogonal()((self.hidden_dim, self.hidden_dim)))
         vectors = vectors[told] @ rotation
         rows = np.array(ops.convert_to_numpy(self.embedding.table))
-        rows[told] = vectors * (START_STD / max(vectors.std(), 1e-12)) if told.any() else vectors
+        rows[told] = vectors * (START_STD / vectors.std())
         self.embedding.table.assign(rows)
 
     def training_outputs(self, inputs: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:

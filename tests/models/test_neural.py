@@ -118,7 +118,7 @@ def test_vectors_started_from_counts_tell_who_stands_near_whom(model, make_split
     products = table @ table.T
     assert products[1:4, 1:4].min() > 10 * np.abs(products[1:4, 4:7]).max()
     assert table[1:7].std() == pytest.approx(0.05)
-    np.testing.assert_array_equal(table[[0, 7]], before[[0, 7]])
+    np.testing.assert_array_equal(table[[0, 7]], before[[0, 7]])  # of whom nothing is told
     np.testing.assert_array_equal(started(1)[1], table)
     assert np.abs(started(2)[1] - table).max() > 0.01
 

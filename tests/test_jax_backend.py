@@ -21,14 +21,26 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+each_trained = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in jax_side.QUICK else pytest.mark.slow)
+        for name in jax_side.TRAINED
+    ],
+)
+
+
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    """Two models saved by TensorFlow, trained by both backends; what each found."""
+def both(request, tmp_path_factory):
+    """Models saved by TensorFlow, trained by both backends; what each found. Those that a test asks for."""
+    mine = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    asked = {item.callspec.params.get("name") for item in mine}
+    names = [name for name in jax_side.TRAINED if name in asked or name == "sasrec"]
     folder = tmp_path_factory.mktemp("backends")
     ours = {"losses": {}, "scores": {}, "items": {}, "ranking": {}}
-    for name, options in jax_side.TRAINED.items():
+    for name in names:
         keras.utils.set_random_seed(1)
-        model = MODELS[name](jax_side.NUM_ITEMS, jax_side.LENGTH, **options)
+        model = MODELS[name](jax_side.NUM_ITEMS, jax_side.LENGTH, **jax_side.TRAINED[name])
         model.compile(keras.optimizers.Adam(0.01))
         model.save(folder / f"{name}-tensorflow.keras")
         ours["scores"][name] = jax_side.scores_of(model)[:, 1:]
@@ -39,7 +51,7 @@ def both(tmp_path_factory):
             hybrid.save(folder / "hybrid-tensorflow.keras")
             ours["hybrid"] = jax_side.hybrid_results(hybrid)
         ours["losses"][name] = jax_side.losses_of(jax_side.without_chance(model))
-    command = [sys.executable, "-m", "tests.jax_side", str(folder)]
+    command = [sys.executable, "-m", "tests.jax_side", str(folder), *names]
     # Most of the time is XLA's, which optimizes for longer runs than these.
     hurried = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     environment = os.environ | hurried | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
@@ -53,7 +65,7 @@ def test_it_ran_on_jax(both):
     assert both[2]["backend"] == "jax"
 
 
-@pytest.mark.parametrize("name", jax_side.TRAINED)
+@each_trained
 def test_twenty_steps_from_the_same_weights_lose_the_same(both, name):
     _, ours, theirs = both
     assert len(ours["losses"][name]) == len(theirs["losses"][name]) == 20
@@ -63,7 +75,7 @@ def test_twenty_steps_from_the_same_weights_lose_the_same(both, name):
     assert ours["losses"][name][-1]["loss"] < 0.98 * ours["losses"][name][0]["loss"]
 
 
-@pytest.mark.parametrize("name", jax_side.TRAINED)
+@each_trained
 def test_a_model_saved_on_tensorflow_scores_the_same_on_jax(both, name):
     _, ours, theirs = both
     np.testing.assert_allclose(theirs["scores"][name], ours["scores"][name], rtol=1e-4, atol=1e-5)
@@ -72,7 +84,7 @@ def test_a_model_saved_on_tensorflow_scores_the_same_on_jax(both, name):
         assert theirs["ranking"][name][protocol] == pytest.approx(ours["ranking"][name][protocol], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", jax_side.TRAINED)
+@each_trained
 def test_a_model_trained_and_saved_on_jax_scores_the_same_on_tensorflow(both, name):
     folder, _, _ = both
     model = keras.models.load_model(folder / f"{name}-jax.keras")

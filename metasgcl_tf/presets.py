@@ -14,7 +14,7 @@ from metasgcl_tf.errors import require, require_known
 AMAZON = {"max_length": 50, "dropout": 0.5, "cosine_decay": True}
 # Wide vectors that start from counts and are held back by decay, with few blocks over them.
 FROM_COUNTS = AMAZON | {
-    **{"cooccurrence_start": True, "hidden_dim": 128},
+    **{"cooccurrence_start": True, "hidden_dim": 128, "num_layers": 1},
     **{"batch_size": 128, "learning_rate": 0.002},
 }
 TOYS = FROM_COUNTS | {"weight_decay": 0.8, "epochs": 16, "patience": 20}
@@ -43,7 +43,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "toys": {
-        "meta_sgcl": TOYS | {"num_layers": 1},
+        "meta_sgcl": TOYS,
         "sasrec": AMAZON | {"num_layers": 3, "batch_size": 48, "epochs": 50, "patience": 20},
         "vsan": AMAZON | {"batch_size": 48, "epochs": 30},
         "acvae": AMAZON | {"dropout": 0.2, "learning_rate": 0.003, "batch_size": 48, "epochs": 20},
@@ -60,12 +60,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "item_cooccurrence": {"recency_decay": 0.7, "history_power": 0.25, "target_power": 0.1},
     },
     "clothing": {
-        "meta_sgcl": CLOTHING | {"num_layers": 1, "kl_weight": 0.001},
-        "sasrec": CLOTHING | {"num_layers": 1},
+        "meta_sgcl": CLOTHING | {"kl_weight": 0.001},
+        "sasrec": CLOTHING,
         "item_cooccurrence": {"recency_decay": 0.9, "history_power": 0.5, "target_power": 0.0},
     },
-    "beauty": {"meta_sgcl": TOYS | {"num_layers": 1}},
-    "sports": {"meta_sgcl": TOYS | {"num_layers": 1}},
+    "beauty": {"meta_sgcl": TOYS},
+    "sports": {"meta_sgcl": TOYS},
     "ml-1m": {
         "meta_sgcl": {
             "max_length": 200,

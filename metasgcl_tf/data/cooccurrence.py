@@ -1,7 +1,6 @@
 """Which items stand near each other in training parts: weighted counts of pairs, and vectors made of them."""
 
 import numpy as np
-import scipy.sparse.linalg
 
 from metasgcl_tf.data.splitting import Split
 
@@ -57,6 +56,8 @@ def spectral_vectors(
         `[V + 1, size]` float64; 0 for padding and for items without a neighbour. Where eigenvalues below 0 or
         the end of the catalogue leave fewer dimensions, the others are 0.
     """
+    import scipy.sparse.linalg  # here, for whoever only counts or serves does without it
+
     items, neighbours, values = pair_counts(split, max_distance, distance_decay, backward_weight=1.0)
     others = items != neighbours
     items, neighbours, values = items[others], neighbours[others], values[others]

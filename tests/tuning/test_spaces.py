@@ -6,6 +6,7 @@ import pytest
 from metasgcl_tf.config import build_config
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import MODELS
+from metasgcl_tf.presets import PRESETS
 from metasgcl_tf.tuning.search import Search
 from metasgcl_tf.tuning.space_checks import checked_space
 from metasgcl_tf.tuning.spaces import RANGES, SEARCHED, build_space, declare
@@ -33,19 +34,20 @@ def test_the_space_of_meta_sgcl_on_toys():
         "batch_size",
         "max_length",
     ]
-    config = build_config({"data": "toys"})
+    config = build_config({"data": "toys", "batch_size": 48})
+    preset = PRESETS["toys"]["meta_sgcl"]
     assert declared(config) | declared(config, options) == {
         "contrastive_weight": ("Float", (0.003, 0.3, "log"), 0.03),
         "kl_weight": ("Float", (0.001, 0.5, "log"), 0.01),
         "temperature": ("Float", (0.05, 5.0, "log"), 1.0),
-        "hidden_dim": ("Choice", [32, 64, 128, 256, 512], 64),
+        "hidden_dim": ("Choice", [32, 64, 128, 256, 512], preset["hidden_dim"]),
         "num_heads": ("Choice", [1, 2, 4, 8], 2),
-        "num_layers": ("Choice", [1, 2, 3, 4], 2),
-        "dropout": ("Float", (0.0, 0.7, "linear"), 0.5),
-        "learning_rate": ("Float", (0.0001, 0.01, "log"), 0.001),
+        "num_layers": ("Choice", [1, 2, 3, 4], preset["num_layers"]),
+        "dropout": ("Float", (0.0, 0.7, "linear"), preset["dropout"]),
+        "learning_rate": ("Float", (0.0001, 0.01, "log"), preset["learning_rate"]),
         "meta_learning_rate": ("Float", (0.0001, 0.01, "log"), 0.001),
-        "batch_size": ("Choice", [32, 48, 64, 128, 256, 512], 48),
-        "max_length": ("Choice", [20, 50, 100, 200], 50),
+        "batch_size": ("Choice", [32, 48, 64, 128, 256, 512], 48),  # the user's own, among the others
+        "max_length": ("Choice", [20, 50, 100, 200], preset["max_length"]),
     }
 
 
@@ -163,11 +165,11 @@ def test_a_trial_differs_in_its_values_seed_and_budget_alone(make_search):
     assert search.config.training.patience == 20
     preset, trial = (
         search.config.flat(),
-        search.trial_config({"hidden_dim": 128, "temperature": 2.0, "dropout": 0}, 4),
+        search.trial_config({"hidden_dim": 32, "temperature": 2.0, "dropout": 0}, 4),
     )
     changed = {key: value for key, value in trial.flat().items() if value != preset[key]}
     assert changed == {
-        "hidden_dim": 128,
+        "hidden_dim": 32,
         "temperature": 2.0,
         "dropout": 0.0,
         "epochs": 3,

@@ -77,7 +77,8 @@ def test_a_killed_training_goes_on_to_the_same_end(whole, config, tmp_path, monk
     )
 
 
-@pytest.mark.parametrize("hybrid", [pytest.param(False, marks=pytest.mark.reliability), True])
+@pytest.mark.reliability
+@pytest.mark.parametrize("hybrid", [False, True])
 def test_a_training_that_was_over_is_not_prolonged(config, tmp_path, monkeypatch, hybrid):
     more = {"patience": 1, "learning_rate": 1e-9, "epochs": 9, "hybrid": hybrid}
     stopping = build_config(config.flat(), more)
@@ -176,6 +177,7 @@ def test_what_cannot_be_read_is_passed_over_with_a_warning(small_model, tmp_path
     ] * 2
 
 
+@pytest.mark.reliability
 def test_training_goes_on_from_the_one_before_a_torn_one(whole, config, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         kill_after(14, patched)
@@ -209,6 +211,7 @@ def test_a_checkpoint_of_another_model_is_refused(small_model, tmp_path):
         checkpoints.restore(other, checkpoints.newest(tmp_path).arrays)
 
 
+@pytest.mark.reliability
 def test_a_full_disk_costs_a_warning_only(whole, config, tmp_path, monkeypatch):
     saved, save = itertools.count(), checkpoints.save
 
@@ -223,6 +226,7 @@ def test_a_full_disk_costs_a_warning_only(whole, config, tmp_path, monkeypatch):
     assert_same_run(whole, tmp_path / "run")
 
 
+@pytest.mark.reliability
 def test_a_broken_pipeline_is_one_line_and_leaves_the_checkpoints(config, tmp_path, monkeypatch, capsys):
     plan = pipelines.epoch_plan
 

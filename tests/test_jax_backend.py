@@ -21,21 +21,20 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-each_trained = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in jax_side.QUICK else pytest.mark.slow)
-        for name in jax_side.TRAINED
-    ],
-)
+def quick_first(names):
+    """Each is compiled for seconds: those that are not in QUICK are for `-m slow`."""
+    return [pytest.param(name, marks=() if name in jax_side.QUICK else pytest.mark.slow) for name in names]
+
+
+each_trained = pytest.mark.parametrize("name", quick_first(jax_side.TRAINED))
 
 
 @pytest.fixture(scope="module")
 def both(request, tmp_path_factory):
     """Models saved by TensorFlow, trained by both backends; what each found. Those that a test asks for."""
     mine = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
-    asked = {item.callspec.params.get("name") for item in mine}
-    names = [name for name in jax_side.TRAINED if name in asked or name == "sasrec"]
+    asked = {"sasrec"}.union(*(item.callspec.params.values() for item in mine))
+    names = [name for name in jax_side.TRAINED if name in asked]
     folder = tmp_path_factory.mktemp("backends")
     ours = {"losses": {}, "scores": {}, "items": {}, "ranking": {}}
     for name in names:
@@ -51,7 +50,7 @@ def both(request, tmp_path_factory):
             hybrid.save(folder / "hybrid-tensorflow.keras")
             ours["hybrid"] = jax_side.hybrid_results(hybrid)
         ours["losses"][name] = jax_side.losses_of(jax_side.without_chance(model))
-    command = [sys.executable, "-m", "tests.jax_side", str(folder), *names]
+    command = [sys.executable, "-m", "tests.jax_side", str(folder), *sorted(asked)]
     # Most of the time is XLA's, which optimizes for longer runs than these.
     hurried = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     environment = os.environ | hurried | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
@@ -104,7 +103,7 @@ def test_a_hybrid_is_the_same_on_jax(both):
     assert len(set(mine["weights"].values())) == 3
 
 
-@pytest.mark.parametrize("loss", SAMPLED)
+@pytest.mark.parametrize("loss", quick_first(SAMPLED))
 def test_a_sampled_loss_trains_on_jax(both, loss):
     values = [step["loss"] for step in both[2]["sampled"][loss]]
     assert np.isfinite(values).all() and values[-1] < values[0]

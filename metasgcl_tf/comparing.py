@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from metasgcl_tf.files import writable
+from metasgcl_tf.interruption import InterruptedTraining, sigterm_raised
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import HYBRID
 from metasgcl_tf.provenance import made_by
@@ -140,7 +141,8 @@ def train_apart(run: PlannedRun, label: str, console: Console, until: float = ma
         "text": True,
     }
     log, line = run.folder.with_name(f"{run.folder.name}.log"), ""
-    with log.open("w", encoding="utf-8") as file, console.status(label) as status:
+    told = sigterm_raised("interrupted; the same command goes on")
+    with log.open("w", encoding="utf-8") as file, console.status(label) as status, told:
         process = subprocess.Popen(command, env=os.environ | {"PYTHONUNBUFFERED": "1"}, **streams)
         timers = stop_at(until, process)
         try:
@@ -151,9 +153,11 @@ def train_apart(run: PlannedRun, label: str, console: Console, until: float = ma
                 if line.startswith("metasgcl: warning: "):
                     warnings.warn(f"{label}: {line.removeprefix('metasgcl: warning: ')}", stacklevel=2)
             process.wait()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interruption:
+            if isinstance(interruption, InterruptedTraining):
+                process.terminate()  # of Ctrl-C it knows
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(SECONDS_TO_STOP)  # it got the signal too and writes a checkpoint
+                process.wait(SECONDS_TO_STOP)  # it writes a checkpoint
             raise
         finally:
             for timer in timers:

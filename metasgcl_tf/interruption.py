@@ -8,7 +8,7 @@ from typing import Any
 
 
 class InterruptedTraining(KeyboardInterrupt):
-    """Training was asked to stop and left a checkpoint; `signal` says by which signal."""
+    """Training was asked to stop and can be taken up again; `signal` says by which signal."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -23,9 +23,10 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Notes the first Ctrl-C or SIGTERM within instead of acting on it; a second one acts at once.
+    """Notes Ctrl-C and SIGTERM within instead of acting on them; a second Ctrl-C acts at once.
 
-    One that nobody acted on within acts at the end.
+    A second SIGTERM does not: `timeout` sends one to a process and one more to its group. What nobody
+    acted on within acts at the end.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # which alone gets signals
@@ -39,7 +40,7 @@ def stop_request() -> Iterator[StopRequest]:
 
     def note(number: int, _: Any) -> None:
         request.signal = number
-        restore()
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
 
     for number in before:
         signal.signal(number, note)
@@ -49,3 +50,20 @@ def stop_request() -> Iterator[StopRequest]:
         restore()
     if request.signal is not None:
         signal.raise_signal(request.signal)
+
+
+@contextlib.contextmanager
+def sigterm_raised(message: str) -> Iterator[None]:
+    """SIGTERM within raises `InterruptedTraining` at once; by default it kills the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, _: Any) -> None:
+        raise InterruptedTraining(message, number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +18,7 @@ from rich.console import Console
 from metasgcl_tf import checkpoints, cli, comparing, item_vectors, reporting
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.experiments import EXPERIMENTS
+from metasgcl_tf.interruption import InterruptedTraining
 from metasgcl_tf.presets import PRESETS
 from metasgcl_tf.report_arguments import minutes
 from metasgcl_tf.run_plan import planned
@@ -186,8 +189,9 @@ def test_when_the_time_is_up_no_run_begins_and_the_next_call_goes_on(made_up, tm
     assert made_up.trained == ["meta_sgcl-seed1", "meta_sgcl-similarity-cosine-seed1"]
 
 
-def test_a_run_under_way_is_asked_to_stop_which_is_no_failure(monkeypatch, tmp_path):
-    """The child stands for a training: at SIGTERM it writes a file, as one does a checkpoint, and ends."""
+@pytest.fixture
+def under_way(monkeypatch, tmp_path):
+    """A child that stands for a training: at SIGTERM it writes a file, as one does a checkpoint, and ends."""
     program = (
         "import pathlib, signal, sys, time\n"
         "def stop(*_):\n    pathlib.Path('asked').touch()\n    sys.exit(143)\n"
@@ -203,10 +207,26 @@ def test_a_run_under_way_is_asked_to_stop_which_is_no_failure(monkeypatch, tmp_p
         return process
 
     monkeypatch.setattr(comparing.subprocess, "Popen", child)
-    runs = [planned(name, None, {"data": "toys"}, tmp_path) for name in ("pop", "sasrec")]
+    return [planned(name, None, {"data": "toys"}, tmp_path) for name in ("pop", "sasrec")]
+
+
+def test_sigterm_reaches_the_run_under_way_and_ends_the_command(under_way, tmp_path, monkeypatch):
+    def terminate_soon(*_):
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        return []
+
+    monkeypatch.setattr(comparing, "stop_at", terminate_soon)  # called once the child is there
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(InterruptedTraining, match="the same command goes on") as stopped:
+        comparing.train_missing(under_way, Console(quiet=True))
+    assert stopped.value.signal == signal.SIGTERM and (tmp_path / "asked").exists()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_run_under_way_is_asked_to_stop_which_is_no_failure(under_way, tmp_path):
     console = Console(record=True, quiet=False, file=(tmp_path / "said").open("w"))
     start = time.monotonic()
-    assert comparing.train_missing(runs, console, start + 0.3) == []
+    assert comparing.train_missing(under_way, console, start + 0.3) == []
     assert time.monotonic() - start < 30 and (tmp_path / "asked").exists()
     said = console.export_text()
     assert "1/2 pop: not finished when the time was up" in said and "sasrec" not in said

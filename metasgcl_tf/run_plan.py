@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from metasgcl_tf.config import DataConfig, RunConfig, TrainingConfig, build_config, model_parameters
-from metasgcl_tf.errors import InputError
+from metasgcl_tf.errors import InputError, require
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import HYBRID, file_name, settings_of
 from metasgcl_tf.results import differences, epochs_trained, read_result, without_places, write_result
@@ -132,7 +132,10 @@ def seeds_of(name: str, seeds: Sequence[int]) -> list[int | None]:
 
 
 def check_given(given: dict[str, Any], models: Sequence[str]) -> None:
-    """Raises an `InputError` where none of the models has a setting."""
+    """Raises an `InputError` where no model has a setting, or where it is one that names what is trained."""
+    for key in ("variant", "hybrid"):  # else its runs would go by the name of another
+        rule = "left to the names of what is trained, such as meta_sgcl:joint and hybrid:sasrec"
+        require(not given.get(key), key, rule, given.get(key))
     for key in given.keys() - set().union(*map(_keys_of, models)):
         build_config({"model": models[0], key: given[key]})  # says what is wrong with it
 

@@ -48,6 +48,14 @@ def test_a_run_a_model_and_seed_and_one_where_nothing_is_fitted(made_up, tmp_pat
     assert all((tmp_path / "new" / "folder" / name).is_dir() for name in made_up.trained)
 
 
+@pytest.mark.parametrize("given", [{"variant": "joint"}, {"hybrid": True}])
+def test_what_names_say_is_not_said_twice(made_up, tmp_path, given):
+    (key,) = given
+    with pytest.raises(InputError, match=f"`{key}` should be left to the names .* Received: `{key}` = "):
+        compare(tmp_path, ["meta_sgcl"], given=given)
+    assert made_up.trained == []
+
+
 def test_what_is_finished_is_not_trained_again_and_what_is_not_is(made_up, tmp_path):
     first = compare(tmp_path)
     made_up.trained.clear()

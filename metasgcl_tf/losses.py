@@ -3,6 +3,8 @@
 Axes: B batch, D hidden_dim, V num_items. Leading axes written `...` may be anything.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,7 +14,14 @@ Tensor = Any
 
 
 def softmax_cross_entropy(
-    states: Tensor, item_table: Tensor, targets: Tensor, weights: Tensor, static_shapes: bool = False
+    states: Tensor,
+    item_table: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    static_shapes: bool = False,
+    *,
+    seen: Tensor | None = None,
+    seen_margin: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Full-catalogue softmax cross-entropy (paper, eq. 23), fused with the product that makes its scores.
 
@@ -26,6 +35,11 @@ def softmax_cross_entropy(
         targets: `[...]` int, 1..V; 0 where there is no target.
         weights: `[...]`, what each target counts; no gradient flows to them.
         static_shapes: for XLA, which cannot shrink the last block to the targets that are left.
+        seen: with a `seen_margin`, `[B, L]` int, the items of the sequences, 0 for padding. States and
+            targets are then those of their newest T positions, `[B, T, ...]`, or of n views of them, one
+            after another, `[n B, T, ...]`.
+        seen_margin: by how much the scores of seen items are raised: those that stand at a position or
+            before it, the target itself left out. They must then score so much lower to cost as little.
 
     Returns:
         The weighted sum of the targets' negative log-probabilities in nats, a float32 scalar to minimise;
@@ -38,12 +52,44 @@ def softmax_cross_entropy(
     weights = ops.stop_gradient(ops.where(ops.not_equal(targets, 0), weights, 0.0))
     # What does not count is not read either: 0 times infinity would be NaN.
     states = ops.where(ops.not_equal(weights, 0)[:, None], states, 0.0)
-    total, terms = _fused_cross_entropy(states, item_table, targets, weights, static_shapes)
+    is_seen = None
+    if seen_margin:
+        is_seen = functools.partial(_seen_at, seen=seen, newest=shape[1], num_rows=item_table.shape[0])
+    total, terms = _fused_cross_entropy(
+        states, item_table, targets, weights, static_shapes, is_seen, seen_margin
+    )
     return total, ops.reshape(ops.stop_gradient(terms), shape)
 
 
+def _seen_at(places: Tensor, targets: Tensor, *, seen: Tensor, newest: int, num_rows: int) -> Tensor:
+    """`[N, V]`, whether an item stands at a position of its sequence or before it and is not the target.
+
+    Args:
+        places: `[N]`, of the positions in the flattened `[n B, newest]`.
+        targets: `[N]`, theirs.
+        seen: `[B, L]`, the sequences.
+        newest: how many positions of each are counted.
+        num_rows: V + 1.
+    """
+    num_sequences, length = ops.shape(seen)[0], ops.shape(seen)[1]
+    last = length - newest + places % newest
+    items = ops.take(seen, places // newest % num_sequences, axis=0)
+    counted = ops.logical_and(ops.arange(length) <= last[:, None], items != targets[:, None])
+    items = ops.where(counted, items, 0)
+    rows = ops.broadcast_to(ops.arange(ops.shape(places)[0])[:, None], ops.shape(items))
+    cells = ops.reshape(ops.stack([rows, items], axis=-1), (-1, 2))
+    nothing = ops.zeros((ops.shape(places)[0], num_rows), "bool")
+    return ops.scatter_update(nothing, cells, ops.ones(ops.shape(cells)[:1], "bool"))[:, 1:]
+
+
 def _fused_cross_entropy(
-    states: Tensor, item_table: Tensor, targets: Tensor, weights: Tensor, static_shapes: bool
+    states: Tensor,
+    item_table: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    static_shapes: bool,
+    is_seen: Callable[[Tensor, Tensor], Tensor] | None,
+    seen_margin: float,
 ) -> tuple[Tensor, Tensor]:
     """`softmax_cross_entropy` of `[N, D]` states: the sum and its `[N]` terms.
 
@@ -69,9 +115,11 @@ def _fused_cross_entropy(
             size = block if static_shapes else ops.minimum(block, num_targets - start)
             rows = ops.slice(order, (start,), (size,))
             block_weights = ops.where(start + ops.arange(size) < num_targets, ops.take(weights, rows), 0.0)
-            found = _block_cross_entropy(
-                ops.take(states, rows, axis=0), table, ops.take(targets, rows) - 1, block_weights
-            )
+            block_states, block_targets = ops.take(states, rows, axis=0), ops.take(targets, rows)
+            raised = None
+            if is_seen is not None:
+                raised = seen_margin * ops.cast(is_seen(rows, block_targets), "float32")
+            found = _block_cross_entropy(block_states, table, block_targets - 1, block_weights, raised)
             terms = ops.scatter_update(terms, rows[:, None], found[0], reduction="add")
             d_states = ops.scatter_update(d_states, rows[:, None], found[1], reduction="add")
             return start + block, terms, d_states, d_table + found[2]
@@ -93,13 +141,16 @@ def _fused_cross_entropy(
 
 
 def _block_cross_entropy(
-    states: Tensor, table: Tensor, labels: Tensor, weights: Tensor
+    states: Tensor, table: Tensor, labels: Tensor, weights: Tensor, raised: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted cross-entropy of `[N, D]` states with labels 0..V-1, and its gradients in states and table.
 
-    That in the table, `[V, D]`, lacks what the labels' own rows get.
+    That in the table, `[V, D]`, lacks what the labels' own rows get. Scores are raised by `[N, V]`, those of
+    the labels by 0.
     """
     logits = ops.matmul(states, ops.transpose(table))
+    if raised is not None:
+        logits = logits + raised
     largest = ops.max(logits, axis=-1, keepdims=True)
     exponentials = ops.exp(logits - largest)
     sums = ops.sum(exponentials, axis=-1, keepdims=True)

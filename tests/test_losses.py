@@ -187,6 +187,34 @@ def test_huge_logits_stay_finite(cross_entropy):
     np.testing.assert_allclose(d_table, [[0], [100], [-100]])
 
 
+@pytest.mark.parametrize("newest", [3, 1])
+def test_seen_items_are_raised_and_the_target_is_not(cross_entropy, newest):
+    """Two views of two sequences; item 2 is there twice, and two targets were seen before."""
+    rng = np.random.default_rng(8)
+    seen = np.array([[0, 3, 2], [2, 7, 2]], np.int32)
+    targets = np.array([[0, 2, 5], [7, 2, 7]], np.int32)
+    before = [[{0}, {3}, {3, 2}], [{2}, {7}, {2}]]  # without padding and without the target
+    margins = np.zeros((2, 3, 7), np.float32)
+    for place in np.ndindex(2, 3):
+        for item in before[place[0]][place[1]] - {0}:
+            margins[place][item - 1] = 1.5
+    targets, margins = np.tile(targets[:, -newest:], (2, 1)), np.tile(margins[:, -newest:], (2, 1, 1))
+    states, table, targets, weights = example(rng, targets)
+    states, table, weights = float32(states, table, weights)
+
+    def plain(states, table, targets, weights):
+        logits = tf.einsum("btd,vd->btv", states, table[1:]) + margins
+        terms = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(targets - 1, 0), logits)
+        terms = tf.where(targets > 0, weights * terms, 0)
+        return tf.reduce_sum(terms), terms
+
+    raised = functools.partial(cross_entropy, seen=tf.constant(seen), seen_margin=1.5)
+    expected = loss_and_gradients(plain, states, table, targets, weights)
+    found = loss_and_gradients(raised, states, table, targets, weights)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_states_lose_only_their_own_rounding(cross_entropy, dtype):
     rng = np.random.default_rng(2)

@@ -42,6 +42,8 @@ class ItemLoss(keras.layers.Layer):
         target_decay: gamma, 0 or more and below 1. Each position is to predict not its next item alone but
             all that follow within the window, the one k steps after the next with a share of gamma^k; for
             logs in which the order of neighbours means little, such as baskets. Shares sum to 1.
+        seen_margin: of the softmax, by how much the loss raises the scores of the history's own items, which
+            then learn to stay below others; see `metasgcl_tf.losses.softmax_cross_entropy`.
     """
 
     def __init__(
@@ -51,11 +53,12 @@ class ItemLoss(keras.layers.Layer):
         num_negatives: int = 512,
         negative_sampling: str | None = None,
         target_decay: float = 0.0,
+        seen_margin: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)  # sums over a catalogue are float32, and so are weights
         self.num_items, self.loss, self.num_negatives = num_items, loss, num_negatives
-        self.target_decay = target_decay
+        self.target_decay, self.seen_margin = target_decay, seen_margin
         self.static_shapes = backend.static_shapes()
         self.sampling = negative_sampling or ("uniform" if loss in ("gbce", "bce") else "popularity")
         if loss != "softmax":
@@ -85,7 +88,13 @@ class ItemLoss(keras.layers.Layer):
         self.cumulative.assign(shares.astype(np.int32))
 
     def call(
-        self, states: Tensor, targets: Tensor, weights: Tensor, *, embedding: keras.layers.Layer
+        self,
+        states: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        *,
+        embedding: keras.layers.Layer,
+        seen: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The loss of `[..., D]` states whose next items are `targets`.
 
@@ -94,22 +103,31 @@ class ItemLoss(keras.layers.Layer):
             targets: `[...]` int, 1..V; 0 where there is none.
             weights: `[...]` what each target counts.
             embedding: whose `table` `[V + 1, D]` scores the items.
+            seen: `[B, L]`, the sequences, for the `seen_margin`; states are then `[n B, T, D]`.
 
         Returns:
             The weighted sum over targets, a float32 scalar to minimise, and its terms `[...]`, to report.
         """
-        loss, terms = self._of_next(states, targets, weights, embedding)
+        loss, terms = self._of_next(states, targets, weights, embedding, seen)
         if self.target_decay:
             more = weights * self._of_later(states, targets, embedding)
             loss, terms = loss + ops.sum(more), terms + ops.stop_gradient(more)
         return loss, terms
 
     def _of_next(
-        self, states: Tensor, targets: Tensor, weights: Tensor, embedding: keras.layers.Layer
+        self,
+        states: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        embedding: keras.layers.Layer,
+        seen: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """`call` with nothing but the next items as targets."""
         if self.loss == "softmax":
-            return losses.softmax_cross_entropy(states, embedding.table, targets, weights, self.static_shapes)
+            raised = {"seen": seen, "seen_margin": self.seen_margin}
+            return losses.softmax_cross_entropy(
+                states, embedding.table, targets, weights, self.static_shapes, **raised
+            )
         states = ops.cast(states, "float32")
         negatives = self.draw(ops.shape(targets)) if self.loss == "bce" else self.draw()
         target_rows, negative_rows = (

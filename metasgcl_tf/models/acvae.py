@@ -149,7 +149,7 @@ class ACVAE(NeuralRecommender):
         """What step 1 minimises, a scalar; its terms are reported. Arguments as of `NeuralRecommender`'s."""
         weights, num_targets = target_weights(y, sample_weight), ops.shape(y)[1]
         newest = {name: tensor[:, -num_targets:] for name, tensor in y_pred.items()}
-        reconstruction, _ = self.item_loss(newest["states"], y, weights, embedding=self.embedding)
+        reconstruction, _ = self.catalogue_loss(x, newest["states"], y, weights)
         log_ratio = self.adversary(ops.stop_gradient(newest["items"]), newest["latent"])
         real = ops.not_equal(x["item_ids"][:, -num_targets:], 0)
         terms = {

@@ -177,11 +177,11 @@ class ContrastVAE(VariationalTransformer):
         newest = {name: t[:, -num_targets:] for name, t in y_pred.items() if not name.endswith("history")}
         second_weights = weights * ops.cast(newest["second_predicts"], "float32")
         # Both branches go through the catalogue in one pass.
-        reconstruction, both_losses = self.item_loss(
+        reconstruction, both_losses = self.catalogue_loss(
+            x,
             ops.concatenate([newest["states"], newest["second_states"]]),
             ops.tile(y, (2, 1)),
             ops.concatenate([weights, second_weights]),
-            embedding=self.embedding,
         )
         first, second = ops.split(both_losses, 2)
         divergence = losses.gaussian_kl(newest["mean"], newest["log_variance"])

@@ -110,7 +110,7 @@ class DuoRec(SASRec):
         """The loss over the catalogue and the weighted contrastive loss as a scalar.
 
         Args:
-            x: the inputs, unused.
+            x: the inputs, used with a `seen_margin` alone.
             y: `[B, T]` targets of the newest T positions, 0 where there is none.
             y_pred: what `training_outputs` returned.
             sample_weight: `[B, T]` weights; the loss over the catalogue is the weighted SUM over targets, by
@@ -118,7 +118,7 @@ class DuoRec(SASRec):
             training: unused.
         """
         weights = target_weights(y, sample_weight)
-        next_item, _ = self.item_loss(y_pred["states"], y, weights, embedding=self.embedding)
+        next_item, _ = self.catalogue_loss(x, y_pred["states"], y, weights)
         contrastive = sum(
             losses.info_nce(y_pred[one][:, -1], y_pred[other][:, -1], self.temperature, self.similarity)
             for one, other in CONTRASTS[self.contrast]

@@ -147,7 +147,7 @@ class MetaSGCL(VariationalTransformer):
         """The whole objective (eq. 28) as a scalar; the terms go to `loss_metrics`.
 
         Args:
-            x: the inputs, unused: everything needed is in `y_pred`.
+            x: the inputs, used with a `seen_margin` alone.
             y: `[B, T]` targets of the newest T positions, 0 where there is none.
             y_pred: what `call` returned.
             sample_weight: `[B, T]` weights; the loss is the weighted SUM over targets. By default the mean
@@ -162,8 +162,8 @@ class MetaSGCL(VariationalTransformer):
 
         # Both views go through the catalogue in one pass.
         both_states = ops.concatenate([newest["states"], newest["meta_states"]])
-        reconstruction, both_losses = self.item_loss(
-            both_states, ops.tile(y, (2, 1)), ops.tile(weights, (2, 1)), embedding=self.embedding
+        reconstruction, both_losses = self.catalogue_loss(
+            x, both_states, ops.tile(y, (2, 1)), ops.tile(weights, (2, 1))
         )
         view_losses, meta_view_losses = ops.split(both_losses, 2)
         kl_weight = self.current_kl_weight()

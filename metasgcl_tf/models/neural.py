@@ -38,6 +38,9 @@ class NeuralRecommender(SequentialRecommender):
         negative_sampling: how they are drawn, see `metasgcl_tf.layers.item_loss`.
         target_decay: gamma, how much the items after the next one are targets too, see
             `metasgcl_tf.layers.item_loss`; for cross-entropies over all positions of a causal pass.
+        seen_margin: how far, in nats, the softmax is to keep the items of a history below others, where these
+            may be recommended and nobody comes back to them: what a history resembles most is itself. See
+            `metasgcl_tf.losses.softmax_cross_entropy`.
         **kwargs: of `keras.Model`.
 
     Raises:
@@ -54,6 +57,7 @@ class NeuralRecommender(SequentialRecommender):
         num_negatives: int = 512,
         negative_sampling: str | None = None,
         target_decay: float = 0.0,
+        seen_margin: float = 0.0,
         **kwargs: Any,
     ) -> None:
         config = arguments_of(locals())
@@ -61,12 +65,21 @@ class NeuralRecommender(SequentialRecommender):
         all_positions = self.training_recipe is pipelines.next_item
         rule = "0 for a model that is not trained on all positions of one causal pass"
         require(all_positions or not target_decay, "target_decay", rule, target_decay)
+        among_them = self.training_recipe is pipelines.own_item
+        rule = "0 for a model whose targets are items of the history"
+        require(not among_them or not seen_margin, "seen_margin", rule, seen_margin)
         super().__init__(num_items, max_length, **kwargs)
         self.config = config
         self.hidden_dim = hidden_dim
         self.embedding = ItemEmbedding(num_items, hidden_dim, max_length, dropout)
         self.item_loss = ItemLoss(
-            num_items, item_loss, num_negatives, negative_sampling, target_decay, name="item_loss"
+            num_items,
+            item_loss,
+            num_negatives,
+            negative_sampling,
+            target_decay,
+            seen_margin,
+            name="item_loss",
         )
 
     @staticmethod
@@ -76,7 +89,10 @@ class NeuralRecommender(SequentialRecommender):
         check = rule_checker(arguments)
         check("at least 1", lambda n: n >= 1, "hidden_dim", "num_negatives")
         check("at least 0 and below 1", lambda x: 0 <= x < 1, "dropout", "target_decay")
+        check("0 or more", lambda x: x >= 0, "seen_margin")
         check(f"one of {', '.join(LOSSES)}", LOSSES.__contains__, "item_loss")
+        if arguments["seen_margin"]:
+            check("softmax with a seen_margin", "softmax".__eq__, "item_loss")
         if arguments["target_decay"]:
             cross_entropies = ("softmax", "sampled_softmax")
             check(
@@ -107,7 +123,7 @@ class NeuralRecommender(SequentialRecommender):
         """The loss of the states over the catalogue as a scalar.
 
         Args:
-            x: the inputs, unused.
+            x: the inputs, used with a `seen_margin` alone.
             y: `[B, T]` targets of the newest T positions, 0 where there is none.
             y_pred: what `call` returned.
             sample_weight: `[B, T]` weights; the loss is the weighted SUM over targets. By default the mean
@@ -115,10 +131,17 @@ class NeuralRecommender(SequentialRecommender):
             training: unused.
         """
         states = y_pred["states"][:, -ops.shape(y)[1] :]
-        loss, _ = self.item_loss(states, y, target_weights(y, sample_weight), embedding=self.scored_items)
+        loss, _ = self.catalogue_loss(x, states, y, target_weights(y, sample_weight))
         loss = loss + sum(self.losses)
         self.report(loss=loss)
         return loss
+
+    def catalogue_loss(
+        self, inputs: dict[str, Tensor] | None, states: Tensor, targets: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of `[B, T, D]` states, or of n views `[n B, T, D]`, and its terms, see `ItemLoss`."""
+        seen = inputs["item_ids"] if self.item_loss.seen_margin else None
+        return self.item_loss(states, targets, weights, embedding=self.scored_items, seen=seen)
 
     def adapt(self, split: Split) -> None:
         """Takes the probabilities of sampled negatives from the training part."""

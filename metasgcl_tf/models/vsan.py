@@ -86,7 +86,7 @@ class VSAN(VariationalTransformer):
         """The negative ELBO as a scalar; its terms are reported. Arguments as of `NeuralRecommender`'s."""
         weights = target_weights(y, sample_weight)
         newest = {name: tensor[:, -ops.shape(y)[1] :] for name, tensor in y_pred.items()}
-        reconstruction, _ = self.item_loss(newest["states"], y, weights, embedding=self.embedding)
+        reconstruction, _ = self.catalogue_loss(x, newest["states"], y, weights)
         kl = ops.sum(weights * losses.gaussian_kl(newest["mean"], newest["log_variance"]))
         kl_weight = self.current_kl_weight()
         loss = reconstruction + kl_weight * kl + sum(self.losses)

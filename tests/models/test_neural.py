@@ -9,7 +9,7 @@ from keras import ops
 from metasgcl_tf import metrics
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.errors import InputError
-from metasgcl_tf.models import BERT4Rec, Caser, DuoRec, MetaSGCL, SASRec
+from metasgcl_tf.models import MODELS, BERT4Rec, Caser, DuoRec, MetaSGCL, SASRec
 from metasgcl_tf.optimizers import RowWiseAdam
 from tests.model_side import check_gradients_from_the_newest_states
 
@@ -171,3 +171,34 @@ def test_later_items_are_targets_only_where_every_position_predicts_the_next_ite
     users = {"num_users": 3} if model is Caser else {}
     with pytest.raises(InputError, match=r"`target_decay` should be 0 .* Received: `target_decay` = 0.5"):
         model(NUM_ITEMS, LENGTH, target_decay=0.5, **users)
+
+
+PREDICTING = sorted(set(MODELS) - {"bert4rec", "bpr_mf", "item_cooccurrence", "pop"})
+
+
+@pytest.mark.parametrize("name", PREDICTING)
+def test_a_seen_margin_makes_every_model_pay_for_the_items_of_the_history(name):
+    users = {"num_users": 3} if name == "caser" else {}
+    targets = np.full((len(X), 1), 5, np.int32)
+    inputs = {"item_ids": X, "same_target_ids": X[::-1], "user_index": np.zeros(len(X), np.int32)}
+
+    def loss_of(seen_margin):
+        keras.utils.set_random_seed(3)
+        built = MODELS[name](NUM_ITEMS, LENGTH, hidden_dim=4, seen_margin=seen_margin, **users)
+        return float(built.compute_loss(inputs, targets, built.training_outputs(inputs, targets)))
+
+    # All scores are nearly equal, and of 7 items that many were seen beside the target.
+    seen = np.array([3, 3, 5, 1])
+    more = np.mean(np.log((7 - seen + seen * np.exp(2)) / 7))
+    views = 2 if name in ("meta_sgcl", "contrast_vae") else 1
+    assert loss_of(2.0) - loss_of(0.0) == pytest.approx(views * more, rel=0.1)
+
+
+def test_a_seen_margin_needs_a_history_before_the_target():
+    with pytest.raises(InputError, match=r"`seen_margin` should be 0 .* Received: `seen_margin` = 1"):
+        BERT4Rec(NUM_ITEMS, LENGTH, seen_margin=1.0)
+
+
+def test_a_seen_margin_is_of_the_softmax():
+    with pytest.raises(InputError, match=r"`item_loss` should be softmax with a seen_margin"):
+        SASRec(NUM_ITEMS, LENGTH, seen_margin=1.0, item_loss="gbce")

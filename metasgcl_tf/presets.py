@@ -17,7 +17,7 @@ FROM_COUNTS = AMAZON | {
     **{"cooccurrence_start": True, "hidden_dim": 128, "num_layers": 1},
     **{"batch_size": 128, "learning_rate": 0.002},
 }
-TOYS = FROM_COUNTS | {"weight_decay": 0.8, "epochs": 16, "patience": 20}
+TOYS = FROM_COUNTS | {"weight_decay": 0.8, "seen_margin": 1.5, "epochs": 16, "patience": 20}
 # Its times are days: what stands side by side was bought together, in no order.
 CLOTHING = FROM_COUNTS | {
     **{"dropout": 0.2, "input_norm": False, "target_decay": 0.7, "weight_decay": 1.0, "epochs": 6},

@@ -1,9 +1,9 @@
 """What each data set's models are trained with where it differs from their defaults.
 
-Chosen on validation items: meta_sgcl and item_cooccurrence on synthetic, toys and clothing, sasrec on toys
-and ml-1m, acvae, bert4rec and duorec on toys; beauty and sports take those of toys. On clothing sasrec has
-Meta-SGCL's settings. The other models of toys have the settings of their papers with dropout, decay of the
-learning rate and, as far as a night for all allows, epochs for sparse logs.
+Chosen on validation items: meta_sgcl and item_cooccurrence on synthetic, toys, clothing and ml-1m, sasrec on
+toys and ml-1m, acvae, bert4rec and duorec on toys; beauty and sports take those of toys. On clothing sasrec
+has Meta-SGCL's settings. The other models of toys have the settings of their papers with dropout, decay of
+the learning rate and, as far as a night for all allows, epochs for sparse logs.
 """
 
 from typing import Any
@@ -22,6 +22,10 @@ TOYS = FROM_COUNTS | {"weight_decay": 0.8, "seen_margin": 1.5, "epochs": 16, "pa
 CLOTHING = FROM_COUNTS | {
     **{"dropout": 0.2, "input_norm": False, "target_decay": 0.7, "weight_decay": 1.0, "epochs": 6},
     **{"item_loss": "sampled_softmax", "num_negatives": 1024},
+}
+MOVIES = {
+    **{"max_length": 200, "hidden_dim": 128, "weight_decay": 0.1, "cosine_decay": True},
+    **{"batch_size": 64, "learning_rate": 0.002},
 }
 
 # Data set -> model -> configuration keys.
@@ -67,17 +71,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "beauty": {"meta_sgcl": TOYS},
     "sports": {"meta_sgcl": TOYS},
     "ml-1m": {
-        "meta_sgcl": {
-            "max_length": 200,
-            "dropout": 0.1,
-            "batch_size": 32,
-            "cosine_decay": True,
-            "epochs": 30,
-        },
-        "sasrec": {
-            **{"max_length": 200, "num_layers": 3, "hidden_dim": 128, "cosine_decay": True},
-            **{"weight_decay": 0.1, "batch_size": 64, "learning_rate": 0.002, "epochs": 40, "patience": 40},
-        },
+        "meta_sgcl": MOVIES | {"cooccurrence_start": True, "kl_weight": 0.001, "epochs": 36, "patience": 36},
+        "sasrec": MOVIES | {"num_layers": 3, "epochs": 40, "patience": 40},
         "item_cooccurrence": {
             "max_distance": 5,
             "distance_decay": 0.7,

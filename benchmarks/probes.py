@@ -9,7 +9,7 @@ import polars as pl
 from benchmarks.measured import check_clean
 from metasgcl_tf.reports.experiment_runs import name_of_run, over_preset
 from metasgcl_tf.reports.markdown import markdown_table, plain
-from metasgcl_tf.results import without_folders, without_places
+from metasgcl_tf.results import completed, without_folders, without_places
 from metasgcl_tf.run_folder import CONFIG, HISTORY, read_metrics, read_provenance
 from metasgcl_tf.yaml_text import read_config_file
 
@@ -22,7 +22,7 @@ def probe(run: Path, verdict: str) -> dict:
     """A run, finished or stopped, as the table has it: no test figures, which choose nothing."""
     report = read_metrics(run)
     made = report or read_provenance(run)
-    config = without_places(read_config_file(run / CONFIG))
+    config = without_places(completed(read_config_file(run / CONFIG)))
     return {
         "data": config["data"],
         "config": config,

@@ -12,7 +12,14 @@ from metasgcl_tf.config import DataConfig, RunConfig, TrainingConfig, build_conf
 from metasgcl_tf.errors import InputError, require
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import HYBRID, file_name, settings_of
-from metasgcl_tf.results import differences, epochs_trained, read_result, without_places, write_result
+from metasgcl_tf.results import (
+    completed,
+    differences,
+    epochs_trained,
+    read_result,
+    without_places,
+    write_result,
+)
 from metasgcl_tf.run_folder import HISTORY, METRICS, MODEL, RANKS, can_be_resumed, read_metrics
 
 DATA_KEYS = {field.name for field in dataclasses.fields(DataConfig)}
@@ -75,10 +82,10 @@ class PlannedRun:
         return [found for found in (kept, self.in_folder()) if found]
 
     def _differs(self, report: dict[str, Any]) -> dict[str, Any]:
-        # Built again, because a newer version may have more keys.
+        found = completed(report["config"])
         if self.kept is None:
-            return differences(build_config(report["config"]).flat(), self.config.flat())
-        return differences(without_places(report["config"]), without_places(self.settings))
+            return differences(found, self.config.flat())
+        return differences(without_places(found), without_places(self.settings))
 
     def finished(self) -> bool:
         """Whether the planned result is there: a hybrid's of the model as it is now."""

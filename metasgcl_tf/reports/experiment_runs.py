@@ -6,7 +6,7 @@ from typing import Any
 from metasgcl_tf.config import build_config
 from metasgcl_tf.names import name_of
 from metasgcl_tf.reports.experiment_tables import NOTHING, Section
-from metasgcl_tf.results import differences, without_places
+from metasgcl_tf.results import completed, differences, without_places
 
 RUNS_HEAD = [
     "run",
@@ -62,6 +62,6 @@ def short_commit(commit: str | None) -> str:
 
 def over_preset(report: dict[str, Any]) -> dict[str, Any]:
     """The settings of a run that are neither the preset's nor its variant's nor the seed."""
-    config = without_places(report["config"])
+    config = without_places(completed(report["config"]))
     named = ("data", "preset", "model", "variant", "hybrid", "seed")
     return differences(config, without_places({key: config[key] for key in named}))

@@ -6,9 +6,12 @@ keeps the commit, command and machine of its own runs.
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 from metasgcl_tf.reports.leaderboard_files import write_leaderboard
+
+THEN = "`, then `"  # between commands in code
 
 
 def merged(old: dict, new: dict) -> dict:
@@ -28,11 +31,19 @@ def merged(old: dict, new: dict) -> dict:
     still_holds = test and [test["best"], test["second"]] == first_two and not replaced & set(first_two)
     failures = [failure for failure in old["failures"] if failure["name"] not in replaced]
     return old | {
-        "command": f"{old['command']}`, then `{new['command']}",
+        "command": THEN.join(_that_count([*old["command"].split(THEN), new["command"]])),
         "rows": rows,
         "paired_test": test if still_holds else None,
         "failures": failures + new["failures"],
     }
+
+
+def _that_count(commands: list[str]) -> list[str]:
+    """Commands without those whose models were all compared again by later ones."""
+    named = [re.search(r"--models (\S+)", command) for command in commands]
+    models = [set(found[1].split(",")) if found else {"all"} for found in named]
+    later = [set().union(*models[place + 1 :]) for place in range(len(models))]
+    return [command for command, own, again in zip(commands, models, later, strict=True) if own - again]
 
 
 if __name__ == "__main__":

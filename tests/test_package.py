@@ -85,6 +85,7 @@ def test_a_later_comparison_replaces_the_rows_of_its_models():
     from benchmarks.merge import merged
 
     def board(command, test, **valid):
+        command += f" --models {','.join(valid)}"
         rows = [{"name": name, "valid_ndcg@10": value, "from": command} for name, value in valid.items()]
         failures = [] if test else [{"name": "c", "reason": ""}]
         more = {"paired_test": test, "failures": failures, "command": command}
@@ -92,8 +93,11 @@ def test_a_later_comparison_replaces_the_rows_of_its_models():
 
     old = board("old", {"best": "a", "second": "b"}, a=0.3, b=0.2, c=0.1)
     both = merged(old, board("new", None, c=0.15))
-    assert [(row["name"], row["from"]) for row in both["rows"]] == [("a", "old"), ("b", "old"), ("c", "new")]
-    assert both["paired_test"] and both["command"] == "old`, then `new" and len(both["failures"]) == 1
+    first, then = "old --models a,b,c", "new --models c"
+    assert [(row["name"], row["from"]) for row in both["rows"]] == [("a", first), ("b", first), ("c", then)]
+    assert both["paired_test"] and both["command"] == f"{first}`, then `{then}" and len(both["failures"]) == 1
+    again = merged(both, board("newer", None, c=0.12))
+    assert again["command"] == f"{first}`, then `newer --models c"  # nothing is left of the one between
     overtaken = merged(old, board("new", None, c=0.25))
     assert [row["name"] for row in overtaken["rows"]] == ["a", "c", "b"] and not overtaken["paired_test"]
     with pytest.raises(ValueError, match="`counts` should be the same"):

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from metasgcl_tf.layers.embedding import with_score
+
 Tensor = Any
 
 
@@ -52,22 +54,24 @@ def softmax_cross_entropy(
     weights = ops.stop_gradient(ops.where(ops.not_equal(targets, 0), weights, 0.0))
     # What does not count is not read either: 0 times infinity would be NaN.
     states = ops.where(ops.not_equal(weights, 0)[:, None], states, 0.0)
-    is_seen = None
+    raised_at = None
     if seen_margin:
-        is_seen = functools.partial(_seen_at, seen=seen, newest=shape[1], num_rows=item_table.shape[0])
-    total, terms = _fused_cross_entropy(
-        states, item_table, targets, weights, static_shapes, is_seen, seen_margin
-    )
+        sizes = {"newest": shape[1], "num_rows": item_table.shape[0]}
+        raised_at = functools.partial(_raised_at, seen=seen, margin=seen_margin, **sizes)
+    total, terms = _fused_cross_entropy(states, item_table, targets, weights, static_shapes, raised_at)
     return total, ops.reshape(ops.stop_gradient(terms), shape)
 
 
-def _seen_at(places: Tensor, targets: Tensor, *, seen: Tensor, newest: int, num_rows: int) -> Tensor:
-    """`[N, V]`, whether an item stands at a position of its sequence or before it and is not the target.
+def _raised_at(
+    places: Tensor, targets: Tensor, *, seen: Tensor, margin: float, newest: int, num_rows: int
+) -> Tensor:
+    """`[N, V]`, the margin of what stands at a position of its sequence or before it and is not the target.
 
     Args:
         places: `[N]`, of the positions in the flattened `[n B, newest]`.
         targets: `[N]`, theirs.
         seen: `[B, L]`, the sequences.
+        margin: of seen items; that of the others is 0.
         newest: how many positions of each are counted.
         num_rows: V + 1.
     """
@@ -76,10 +80,7 @@ def _seen_at(places: Tensor, targets: Tensor, *, seen: Tensor, newest: int, num_
     items = ops.take(seen, places // newest % num_sequences, axis=0)
     counted = ops.logical_and(ops.arange(length) <= last[:, None], items != targets[:, None])
     items = ops.where(counted, items, 0)
-    rows = ops.broadcast_to(ops.arange(ops.shape(places)[0])[:, None], ops.shape(items))
-    cells = ops.reshape(ops.stack([rows, items], axis=-1), (-1, 2))
-    nothing = ops.zeros((ops.shape(places)[0], num_rows), "bool")
-    return ops.scatter_update(nothing, cells, ops.ones(ops.shape(cells)[:1], "bool"))[:, 1:]
+    return with_score(ops.zeros((ops.shape(places)[0], num_rows)), items, margin)[:, 1:]
 
 
 def _fused_cross_entropy(
@@ -88,8 +89,7 @@ def _fused_cross_entropy(
     targets: Tensor,
     weights: Tensor,
     static_shapes: bool,
-    is_seen: Callable[[Tensor, Tensor], Tensor] | None,
-    seen_margin: float,
+    raised_at: Callable[[Tensor, Tensor], Tensor] | None,
 ) -> tuple[Tensor, Tensor]:
     """`softmax_cross_entropy` of `[N, D]` states: the sum and its `[N]` terms.
 
@@ -116,9 +116,7 @@ def _fused_cross_entropy(
             rows = ops.slice(order, (start,), (size,))
             block_weights = ops.where(start + ops.arange(size) < num_targets, ops.take(weights, rows), 0.0)
             block_states, block_targets = ops.take(states, rows, axis=0), ops.take(targets, rows)
-            raised = None
-            if is_seen is not None:
-                raised = seen_margin * ops.cast(is_seen(rows, block_targets), "float32")
+            raised = None if raised_at is None else raised_at(rows, block_targets)
             found = _block_cross_entropy(block_states, table, block_targets - 1, block_weights, raised)
             terms = ops.scatter_update(terms, rows[:, None], found[0], reduction="add")
             d_states = ops.scatter_update(d_states, rows[:, None], found[1], reduction="add")

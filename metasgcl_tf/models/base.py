@@ -11,6 +11,7 @@ from metasgcl_tf import backend, metrics
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import Split
 from metasgcl_tf.errors import require
+from metasgcl_tf.layers.embedding import with_score
 
 Tensor = Any
 
@@ -243,9 +244,7 @@ def arguments_of(local_names: dict[str, Any]) -> dict[str, Any]:
 
 def without_items(scores: Tensor, item_ids: Tensor) -> Tensor:
     """`[B, V + 1]` scores with -inf at `[B, N]` item ids; column 0 is -inf anyway."""
-    rows = ops.broadcast_to(ops.arange(ops.shape(item_ids)[0])[:, None], ops.shape(item_ids))
-    places = ops.reshape(ops.stack([rows, item_ids], axis=-1), (-1, 2))
-    return ops.scatter_update(scores, places, ops.full(ops.shape(places)[:1], float("-inf")))
+    return with_score(scores, item_ids, float("-inf"))
 
 
 def _lengths(item_ids: np.ndarray) -> np.ndarray:

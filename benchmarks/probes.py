@@ -9,9 +9,8 @@ import polars as pl
 from benchmarks.measured import check_clean
 from metasgcl_tf.reports.experiment_runs import name_of_run, over_preset
 from metasgcl_tf.reports.markdown import markdown_table, plain
-from metasgcl_tf.results import completed, without_folders, without_places
-from metasgcl_tf.run_folder import CONFIG, HISTORY, read_metrics, read_provenance
-from metasgcl_tf.yaml_text import read_config_file
+from metasgcl_tf.results import without_folders, without_places
+from metasgcl_tf.run_folder import HISTORY, read_config, read_metrics, read_provenance
 
 PROBES = Path(__file__).parent / "results" / "probes.json"
 HEAD = ["data", "model", "instead of the preset's", "valid NDCG@10 by epoch", "best", "verdict"]
@@ -22,7 +21,7 @@ def probe(run: Path, verdict: str) -> dict:
     """A run, finished or stopped, as the table has it: no test figures, which choose nothing."""
     report = read_metrics(run)
     made = report or read_provenance(run)
-    config = without_places(completed(read_config_file(run / CONFIG)))
+    config = without_places(read_config(run).flat())
     return {
         "data": config["data"],
         "config": config,

@@ -171,6 +171,19 @@ def build_config(*layers: dict[str, Any]) -> RunConfig:
     return config
 
 
+def recorded_config(values: dict[str, Any]) -> RunConfig:
+    """The configuration that a run wrote down, all of it.
+
+    Keys that its version did not know have their defaults, which is how that version ran, and not what the
+    preset has come to say of them.
+
+    Raises:
+        InputError: as `build_config`.
+    """
+    of_no_preset = {"model": values.get("model", TrainingConfig.model), "data": "-"}
+    return build_config(build_config(of_no_preset).flat(), values)
+
+
 def _typed(key: str, value: Any, expected: Any) -> Any:
     """The value as the type its key has; an int where a float is asked for is one."""
     kinds = get_args(expected) or (expected,)

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from metasgcl_tf.config import TrainingConfig, build_config
+from metasgcl_tf.config import build_config, recorded_config
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.files import write_whole
 from metasgcl_tf.names import data_name
@@ -21,7 +21,7 @@ def write_result(path: Path, report: dict[str, Any]) -> None:
     kept = report | {
         "dataset": data_name(report["dataset"]),
         "command": without_folders(report["command"]),
-        "config": without_places(completed(report["config"])),
+        "config": without_places(recorded_config(report["config"]).flat()),
     }
     write_whole(path, json.dumps(kept, indent=1) + "\n")
 
@@ -47,7 +47,7 @@ def read_result(path: Path) -> dict[str, Any]:
     if lacks:
         raise InputError(f"`out` should hold results with test {lacks[0]}. Received: {path}, without it.")
     try:
-        completed(found["config"])
+        recorded_config(found["config"])
     except (InputError, TypeError, AttributeError) as error:
         reason = f"{path}, whose configuration is none ({error})"
         raise InputError(f"`out` should hold results of this version. Received: {reason}.") from None
@@ -75,15 +75,6 @@ def without_places(config: dict[str, Any]) -> dict[str, Any]:
     name = data_name(flat["data"])
     preset = flat["preset"] or flat["data"]
     return flat | {"data": name, "preset": preset if preset in PRESETS else None, "manual_dir": None}
-
-
-def completed(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as a run wrote it down, with the keys that its version did not know.
-
-    These have their defaults, which is how that version ran, and not what the preset has come to say of them.
-    """
-    of_no_preset = {"model": config.get("model", TrainingConfig.model), "data": "-"}
-    return build_config(build_config(of_no_preset).flat() | config).flat()
 
 
 def without_folders(command: str) -> str:

@@ -10,7 +10,7 @@ import polars as pl
 import yaml
 
 from metasgcl_tf import checkpoints, safe_loading
-from metasgcl_tf.config import RunConfig, build_config
+from metasgcl_tf.config import RunConfig, recorded_config
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.errors import InputError, require
 from metasgcl_tf.files import writable, write_whole
@@ -87,12 +87,21 @@ def start(
         log.save(run)
 
 
+def read_config(run: Path) -> RunConfig:
+    """The configuration of a run, as its version had it.
+
+    Raises:
+        InputError: it cannot be read, or is not one of this version.
+    """
+    return recorded_config(read_config_file(run / CONFIG))
+
+
 def can_be_resumed(run: Path, config: RunConfig) -> bool:
     """Whether the folder has a training of this configuration that was cut short after a checkpoint."""
     if (run / METRICS).exists() or not checkpoints.files(run / checkpoints.FOLDER):
         return False
     try:
-        return build_config(read_config_file(run / CONFIG)) == config
+        return read_config(run) == config
     except InputError:  # of another version
         return False
 
@@ -155,7 +164,7 @@ def load_run(run: str | Path, compile: bool = True) -> Run:
             raise InputError(
                 f"`run` should be a folder that `metasgcl train` wrote, with {name}. Received: {run}."
             )
-    config, log = build_config(read_config_file(run / CONFIG)), InteractionLog.load(run)
+    config, log = read_config(run), InteractionLog.load(run)
     model = safe_loading.load_model(run / MODEL, compile=compile)
     if model.num_items != log.num_items:
         raise InputError(

@@ -8,18 +8,18 @@ from typing import Any
 
 import yaml
 
-from metasgcl_tf.config import DataConfig, RunConfig, TrainingConfig, build_config, model_parameters
+from metasgcl_tf.config import (
+    DataConfig,
+    RunConfig,
+    TrainingConfig,
+    build_config,
+    model_parameters,
+    recorded_config,
+)
 from metasgcl_tf.errors import InputError, require
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import HYBRID, file_name, settings_of
-from metasgcl_tf.results import (
-    completed,
-    differences,
-    epochs_trained,
-    read_result,
-    without_places,
-    write_result,
-)
+from metasgcl_tf.results import differences, epochs_trained, read_result, without_places, write_result
 from metasgcl_tf.run_folder import HISTORY, METRICS, MODEL, RANKS, can_be_resumed, read_metrics
 
 DATA_KEYS = {field.name for field in dataclasses.fields(DataConfig)}
@@ -82,7 +82,7 @@ class PlannedRun:
         return [found for found in (kept, self.in_folder()) if found]
 
     def _differs(self, report: dict[str, Any]) -> dict[str, Any]:
-        found = completed(report["config"])
+        found = recorded_config(report["config"]).flat()
         if self.kept is None:
             return differences(found, self.config.flat())
         return differences(without_places(found), without_places(self.settings))

@@ -12,7 +12,7 @@ from rich.console import Console
 from metasgcl_tf import checkpoints, run_folder
 from metasgcl_tf.callbacks import EpochLines, WarnOnPosteriorCollapse
 from metasgcl_tf.checkpoint_callbacks import KeepCheckpoints
-from metasgcl_tf.config import RunConfig, build_config
+from metasgcl_tf.config import RunConfig
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.readers import Columns
 from metasgcl_tf.data.splitting import Split, leave_one_out
@@ -27,7 +27,6 @@ from metasgcl_tf.provenance import made_by
 from metasgcl_tf.reports.projector import write_projector
 from metasgcl_tf.run_report import write_report
 from metasgcl_tf.safe_loading import load_model
-from metasgcl_tf.yaml_text import read_config_file
 
 
 def train(
@@ -79,7 +78,7 @@ def resume(run: str | Path, *, console: Console | None = None) -> dict:
     run_folder.check_begun(run)
     if report := run_folder.read_metrics(run):
         return report
-    config = build_config(read_config_file(run / run_folder.CONFIG))
+    config = run_folder.read_config(run)
     if checkpoints.files(run / checkpoints.FOLDER):
         return _train(run, config, InteractionLog.load(run), new=False, console=console)
     return _train(run, config, load_log(config), new=True, console=console)

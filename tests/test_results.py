@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from metasgcl_tf.config import build_config
+from metasgcl_tf.config import build_config, recorded_config
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.results import (
-    completed,
     epochs_trained,
     read_result,
     without_folders,
@@ -52,9 +51,9 @@ def test_the_same_run_wherever_its_data_lies():
 
 def test_what_an_older_version_did_not_know_was_off_whatever_the_preset_says_now():
     now = without_places({"data": "toys"})
-    assert completed(now) == now and now["seen_margin"] > 0
+    assert recorded_config(now).flat() == now and now["seen_margin"] > 0
     old = {key: value for key, value in now.items() if key not in ("seen_margin", "noise")}
-    assert completed(old) == now | {"seen_margin": 0.0}
+    assert recorded_config(old).flat() == now | {"seen_margin": 0.0}
 
 
 def test_commands_keep_what_is_no_path():

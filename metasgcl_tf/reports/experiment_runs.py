@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from metasgcl_tf.config import build_config
+from metasgcl_tf.config import recorded_config
 from metasgcl_tf.names import name_of
 from metasgcl_tf.reports.experiment_tables import NOTHING, Section
-from metasgcl_tf.results import completed, differences, without_places
+from metasgcl_tf.results import differences, without_places
 
 RUNS_HEAD = [
     "run",
@@ -51,7 +51,7 @@ def _row(data: str, report: dict[str, Any]) -> list[str]:
 
 def name_of_run(report: dict[str, Any]) -> str:
     """What was trained, see `metasgcl_tf.names`."""
-    return name_of(build_config(report["config"]).training)
+    return name_of(recorded_config(report["config"]).training)
 
 
 def short_commit(commit: str | None) -> str:
@@ -62,6 +62,6 @@ def short_commit(commit: str | None) -> str:
 
 def over_preset(report: dict[str, Any]) -> dict[str, Any]:
     """The settings of a run that are neither the preset's nor its variant's nor the seed."""
-    config = without_places(completed(report["config"]))
+    config = without_places(recorded_config(report["config"]).flat())
     named = ("data", "preset", "model", "variant", "hybrid", "seed")
     return differences(config, without_places({key: config[key] for key in named}))

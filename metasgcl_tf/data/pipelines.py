@@ -8,7 +8,7 @@ the log belongs to exactly one of them.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -182,20 +182,25 @@ def _training_batches(
     # One count per pass over the data set, so that each epoch is shuffled anew, yet by its number.
     epochs = itertools.count(first_epoch)
 
-    def plans() -> Iterator[np.ndarray]:
+    def plan() -> np.ndarray:
         epoch = next(epochs)
         if partners is None:
-            yield from epoch_plan(lengths, buckets, batch_size, seed, epoch)[..., None]
-            return
+            return epoch_plan(lengths, buckets, batch_size, seed, epoch)[..., None]
         pairs = np.stack([np.arange(len(lengths)), partners(epoch)], axis=1)
-        plan = epoch_plan(lengths, buckets, batch_size, seed, epoch, lengths[pairs[:, 1]])
-        yield from np.where(plan[..., None] >= 0, pairs[plan], -1)
+        rows = epoch_plan(lengths, buckets, batch_size, seed, epoch, lengths[pairs[:, 1]])
+        return np.where(rows[..., None] >= 0, pairs[rows], -1)
 
-    row = tf.TensorSpec([batch_size, 2 if partners else 1], tf.int64)
-    rows = tf.data.Dataset.from_generator(plans, output_signature=row)
+    def rows_of_epoch(_: tf.Tensor) -> tf.data.Dataset:
+        rows = tf.numpy_function(plan, [], tf.int64)
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(rows, shape))
+
+    # Not `from_generator`: its operation sets glibc's mmap threshold to 128 KiB for the whole process, and
+    # every larger tensor of a step then takes fresh pages, see `backend.keep_freed_memory`.
+    shape = [num_batches, batch_size, 2 if partners else 1]
+    rows = tf.data.Dataset.range(1).flat_map(rows_of_epoch)
     batches = rows.apply(tf.data.experimental.assert_cardinality(num_batches))
     gather = _gatherer(split, windows, buckets, num_batches / windows.num_targets, newest_only)
-    return batches.map(gather, num_parallel_calls=2, deterministic=True).prefetch(8)
+    return _gathered(batches, gather, ahead=8)
 
 
 def _gatherer(
@@ -231,6 +236,17 @@ def _gatherer(
         return inputs, targets, tf.where(is_target, tf.constant(weight, tf.float32), 0.0)
 
     return gather
+
+
+def _gathered(batches: tf.data.Dataset, gather: Callable[[tf.Tensor], tuple], ahead: int) -> tf.data.Dataset:
+    """What `gather` makes of each batch of numbers, so many batches ahead, in two threads.
+
+    Without the tuner of tf.data, which has nothing to choose here: where a core is busy, the end of an
+    iterator can wait for the tuner's next round, by then up to as long as the iterator has lived.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.map(gather, num_parallel_calls=2, deterministic=True).prefetch(ahead).with_options(options)
 
 
 def ranking(split: Split, part: Part, *, max_length: int, batch_size: int | None = None) -> tf.data.Dataset:
@@ -272,4 +288,4 @@ def ranking(split: Split, part: Part, *, max_length: int, batch_size: int | None
         return inputs, tf.gather(items, tf.gather(end, rows))
 
     batches = tf.data.Dataset.range(len(order)).batch(batch_size or rows_at_once(split.log.num_items))
-    return batches.map(gather, num_parallel_calls=2, deterministic=True).prefetch(4)
+    return _gathered(batches, gather, ahead=4)

@@ -238,6 +238,12 @@ def test_ranking_batches_have_few_shapes(make_split, max_length):
     assert len(shapes) <= 20  # of 117 lengths
 
 
+def test_no_batches_are_tuned(split):
+    batches = [recipe(split, max_length=4, batch_size=4) for recipe in RECIPES]
+    for each in (*batches, pipelines.ranking(split, "test", max_length=4)):
+        assert each.options().autotune.enabled is False  # the end of an epoch would wait for the tuner
+
+
 def test_ranking_takes_as_many_rows_at_once_as_suit_the_catalogue(make_split, monkeypatch):
     split = make_split([[1, 2, 3]] * 7, num_items=9)
     monkeypatch.setattr(pipelines, "rows_at_once", lambda num_items: {9: 3}[num_items])

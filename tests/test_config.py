@@ -13,6 +13,7 @@ from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import MODELS
 from metasgcl_tf.names import file_name, name_of, run_name, settings_of, title_of
 from metasgcl_tf.presets import PRESETS, VARIANTS
+from metasgcl_tf.run_folder import read_config
 from metasgcl_tf.settings import settings
 from metasgcl_tf.yaml_text import read_config_file
 
@@ -99,6 +100,15 @@ def test_a_written_configuration_reads_back_the_same(tmp_path, model):
     config = build_config({"model": model, "data": "größe, [x]: #1.csv", "user_col": "1", "min_rating": 4})
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.flat()), encoding="utf-8")
     assert build_config(read_config_file(tmp_path / "config.yaml")) == config
+
+
+def test_a_run_of_an_older_version_ran_with_the_defaults_of_what_it_did_not_know(tmp_path):
+    config = build_config({"model": "sasrec", "data": "toys"})
+    known = {key: value for key, value in config.flat().items() if key != "seen_margin"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(known), encoding="utf-8")
+    found = read_config(tmp_path)
+    assert config.model_options["seen_margin"] > 0 and found.model_options["seen_margin"] == 0
+    assert found.flat() | {"seen_margin": config.model_options["seen_margin"]} == config.flat()
 
 
 def test_values_get_the_type_of_their_key():

@@ -54,33 +54,35 @@ def softmax_cross_entropy(
     weights = ops.stop_gradient(ops.where(ops.not_equal(targets, 0), weights, 0.0))
     # What does not count is not read either: 0 times infinity would be NaN.
     states = ops.where(ops.not_equal(weights, 0)[:, None], states, 0.0)
-    raised_at = None
+    raised = None
     if seen_margin:
-        sizes = {"newest": shape[1], "num_rows": item_table.shape[0]}
-        raised_at = functools.partial(_raised_at, seen=seen, margin=seen_margin, **sizes)
-    total, terms = _fused_cross_entropy(states, item_table, targets, weights, static_shapes, raised_at)
+        raised = functools.partial(_with_margin, seen=seen, margin=seen_margin, newest=shape[1])
+    total, terms = _fused_cross_entropy(states, item_table, targets, weights, static_shapes, raised)
     return total, ops.reshape(ops.stop_gradient(terms), shape)
 
 
-def _raised_at(
-    places: Tensor, targets: Tensor, *, seen: Tensor, margin: float, newest: int, num_rows: int
+def _with_margin(
+    logits: Tensor, places: Tensor, targets: Tensor, *, seen: Tensor, margin: float, newest: int
 ) -> Tensor:
-    """`[N, V]`, the margin of what stands at a position of its sequence or before it and is not the target.
+    """Logits of items 1..V, raised for what stands at a position of its sequence or before it.
 
     Args:
+        logits: `[N, V]`.
         places: `[N]`, of the positions in the flattened `[n B, newest]`.
-        targets: `[N]`, theirs.
+        targets: `[N]`, theirs, which are not raised.
         seen: `[B, L]`, the sequences.
-        margin: of seen items; that of the others is 0.
+        margin: by how much.
         newest: how many positions of each are counted.
-        num_rows: V + 1.
     """
     num_sequences, length = ops.shape(seen)[0], ops.shape(seen)[1]
     last = length - newest + places % newest
     items = ops.take(seen, places // newest % num_sequences, axis=0)
-    counted = ops.logical_and(ops.arange(length) <= last[:, None], items != targets[:, None])
-    items = ops.where(counted, items, 0)
-    return with_score(ops.zeros((ops.shape(places)[0], num_rows)), items, margin)[:, 1:]
+    counted = ops.logical_and(ops.arange(length) <= last[:, None], items != 0)
+    counted = ops.logical_and(counted, items != targets[:, None])
+    # What is not raised becomes the target with the score that it has; without a target nothing counts.
+    labels = ops.maximum(ops.where(counted, items, targets[:, None]) - 1, 0)
+    found = ops.take_along_axis(logits, labels, axis=1)
+    return with_score(logits, labels, found + ops.where(counted, margin, 0.0))
 
 
 def _fused_cross_entropy(
@@ -89,7 +91,7 @@ def _fused_cross_entropy(
     targets: Tensor,
     weights: Tensor,
     static_shapes: bool,
-    raised_at: Callable[[Tensor, Tensor], Tensor] | None,
+    raised: Callable[[Tensor, Tensor, Tensor], Tensor] | None,
 ) -> tuple[Tensor, Tensor]:
     """`softmax_cross_entropy` of `[N, D]` states: the sum and its `[N]` terms.
 
@@ -116,8 +118,10 @@ def _fused_cross_entropy(
             rows = ops.slice(order, (start,), (size,))
             block_weights = ops.where(start + ops.arange(size) < num_targets, ops.take(weights, rows), 0.0)
             block_states, block_targets = ops.take(states, rows, axis=0), ops.take(targets, rows)
-            raised = None if raised_at is None else raised_at(rows, block_targets)
-            found = _block_cross_entropy(block_states, table, block_targets - 1, block_weights, raised)
+            logits = ops.matmul(block_states, ops.transpose(table))
+            if raised is not None:
+                logits = raised(logits, rows, block_targets)
+            found = _block_cross_entropy(logits, block_states, table, block_targets - 1, block_weights)
             terms = ops.scatter_update(terms, rows[:, None], found[0], reduction="add")
             d_states = ops.scatter_update(d_states, rows[:, None], found[1], reduction="add")
             return start + block, terms, d_states, d_table + found[2]
@@ -139,16 +143,13 @@ def _fused_cross_entropy(
 
 
 def _block_cross_entropy(
-    states: Tensor, table: Tensor, labels: Tensor, weights: Tensor, raised: Tensor | None
+    logits: Tensor, states: Tensor, table: Tensor, labels: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted cross-entropy of `[N, D]` states with labels 0..V-1, and its gradients in states and table.
 
-    That in the table, `[V, D]`, lacks what the labels' own rows get. Scores are raised by `[N, V]`, those of
-    the labels by 0.
+    That in the table, `[V, D]`, lacks what the labels' own rows get. The logits of the labels are the
+    products of the two, those of other items may differ from them by a constant.
     """
-    logits = ops.matmul(states, ops.transpose(table))
-    if raised is not None:
-        logits = logits + raised
     largest = ops.max(logits, axis=-1, keepdims=True)
     exponentials = ops.exp(logits - largest)
     sums = ops.sum(exponentials, axis=-1, keepdims=True)

@@ -88,8 +88,10 @@ def catalogue_scores(user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
     return scores + ops.pad(ops.zeros(item_vectors.shape[0] - 1), [[1, 0]], constant_values=float("-inf"))
 
 
-def with_score(scores: Tensor, item_ids: Tensor, score: float) -> Tensor:
-    """`[B, V + 1]` scores with another one at `[B, N]` item ids."""
+def with_score(scores: Tensor, item_ids: Tensor, score: Tensor | float) -> Tensor:
+    """`[B, V + 1]` scores with another one, or others `[B, N]`, at `[B, N]` item ids."""
     rows = ops.broadcast_to(ops.arange(ops.shape(item_ids)[0])[:, None], ops.shape(item_ids))
     places = ops.reshape(ops.stack([rows, item_ids], axis=-1), (-1, 2))
-    return ops.scatter_update(scores, places, ops.full(ops.shape(places)[:1], score))
+    return ops.scatter_update(
+        scores, places, ops.reshape(ops.broadcast_to(score, ops.shape(item_ids)), (-1,))
+    )

@@ -57,7 +57,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             **{"dropout": 0.2, "mask_prob": 0.6, "learned_positions": False},
             **{"batch_size": 64, "epochs": 100, "patience": 30},
         },
-        "duorec": AMAZON | {"similarity": "cosine", "temperature": 0.5, "batch_size": 256, "epochs": 20},
+        "duorec": TOYS  # a batch of prefixes has a target a row, one of sequences some seven
+        | {"num_layers": 2, "batch_size": 512, "similarity": "cosine", "temperature": 0.5},
         "gru4rec": AMAZON | {"batch_size": 48, "epochs": 50, "patience": 20},
         "caser": AMAZON | {"batch_size": 256, "epochs": 20},
         "bpr_mf": {"l2_weight": 0.01, "batch_size": 1024},

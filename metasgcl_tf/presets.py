@@ -21,7 +21,7 @@ TOYS = FROM_COUNTS | {"weight_decay": 0.8, "seen_margin": 1.5, "epochs": 16, "pa
 # Its times are days: what stands side by side was bought together, in no order.
 CLOTHING = FROM_COUNTS | {
     **{"dropout": 0.2, "input_norm": False, "target_decay": 0.7, "weight_decay": 1.0, "epochs": 6},
-    **{"item_loss": "sampled_softmax", "num_negatives": 1024},
+    **{"seen_margin": 1.5, "num_negatives": 1024},  # negatives: of a sampled loss, where one is chosen
 }
 MOVIES = {
     **{"max_length": 200, "hidden_dim": 128, "weight_decay": 0.1, "cosine_decay": True},

@@ -179,6 +179,7 @@ def _training_batches(
     lengths, buckets = windows.end - windows.begin, length_buckets(max_length)
     batch_size = min(batch_size, len(lengths))  # the plan has so many columns, used or not
     num_batches = math.ceil(len(lengths) / batch_size)
+    plan_shape = [num_batches, batch_size, 2 if partners else 1]
     # One count per pass over the data set, so that each epoch is shuffled anew, yet by its number.
     epochs = itertools.count(first_epoch)
 
@@ -191,12 +192,11 @@ def _training_batches(
         return np.where(rows[..., None] >= 0, pairs[rows], -1)
 
     def rows_of_epoch(_: tf.Tensor) -> tf.data.Dataset:
-        rows = tf.numpy_function(plan, [], tf.int64)
-        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(rows, shape))
+        planned = tf.numpy_function(plan, [], tf.int64)
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(planned, plan_shape))
 
     # Not `from_generator`: its operation sets glibc's mmap threshold to 128 KiB for the whole process, and
     # every larger tensor of a step then takes fresh pages, see `backend.keep_freed_memory`.
-    shape = [num_batches, batch_size, 2 if partners else 1]
     rows = tf.data.Dataset.range(1).flat_map(rows_of_epoch)
     batches = rows.apply(tf.data.experimental.assert_cardinality(num_batches))
     gather = _gatherer(split, windows, buckets, num_batches / windows.num_targets, newest_only)

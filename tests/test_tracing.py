@@ -54,7 +54,7 @@ def count_calls(monkeypatch):
         ("meta_sgcl", {"num_layers": 1}),
         ("sasrec", {"num_layers": 1}),
         ("sasrec", {"num_layers": 1, "every_prefix": True}),
-        ("bert4rec", {"num_layers": 1}),
+        pytest.param("bert4rec", {"num_layers": 1}, marks=pytest.mark.slow),
         pytest.param("duorec", {"num_layers": 1}, marks=pytest.mark.slow),
         pytest.param("gru4rec", {"item_loss": "bpr_max", "num_negatives": 4}, marks=pytest.mark.slow),
     ],

@@ -126,7 +126,10 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
+LARGER = [pytest.param(name, marks=pytest.mark.slow) for name in FIGURES if name != "toys"]
+
+
+@pytest.mark.parametrize("name", ["toys", *LARGER])
 def test_figures_of_the_real_logs(shared_data, name):
     options, figures = FIGURES[name]
     split = leave_one_out(load(shared_data / f"{name}.txt.gz", k_core=1))

@@ -55,7 +55,8 @@ def test_a_search_keeps_no_model_that_it_tried(cyclic_log, tmp_path, monkeypatch
         return compute_loss(self, *arguments, **more)
 
     monkeypatch.setattr(SASRec, "compute_loss", noting)
-    config = build_config({"data": str(cyclic_log), "model": "sasrec", "hidden_dim": 8, "max_length": 8})
+    small = {"hidden_dim": 8, "num_layers": 1, "max_length": 8}
+    config = build_config({"data": str(cyclic_log), "model": "sasrec"} | small)
     search = Search(config, {"dropout": [0.1, 0.2]}, "grid", epochs=1).checked()
     split, before = leave_one_out(load_log(config)), custom_gradients()
     options = {"max_seconds": None, "lost_after": 60}

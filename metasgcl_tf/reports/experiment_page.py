@@ -26,6 +26,8 @@ def write_report(
 ) -> list[Path]:
     """Writes the page, the same as Markdown, and a file for each figure.
 
+    Of a section with nothing to compare yet the notes tell; what is known of its one row stands in others.
+
     Args:
         sections: an experiment on a log each.
         failures: runs that failed, `{"run": ..., "reason": ...}`.
@@ -38,18 +40,24 @@ def write_report(
     Raises:
         OSError: a file cannot be written.
     """
-    drawn = [figure_of(section) for section in sections]
+    shown = [section for section in sections if section.compares]
+    drawn = [figure_of(section) for section in shown]
     (folder / FIGURES).mkdir(exist_ok=True)
-    for section, svg in zip(sections, drawn, strict=True):
-        path = folder / FIGURES / f"{section.data}-{section.experiment}.svg"
-        path.unlink(missing_ok=True)  # of an earlier report
+    for section in sections:
+        figure_path(folder, section).unlink(missing_ok=True)  # of an earlier report
+    for section, svg in zip(shown, drawn, strict=True):
         if svg is not None:
-            write_whole(path, as_file(svg))
+            write_whole(figure_path(folder, section), as_file(svg))
     said = general_notes(sections, failures, made)
-    written = {"report.html": page(sections, drawn, said), "report.md": markdown(sections, drawn, said)}
+    written = {"report.html": page(shown, drawn, said), "report.md": markdown(shown, drawn, said)}
     for name, text in written.items():
         write_whole(folder / name, text)
     return [folder / name for name in written]
+
+
+def figure_path(folder: Path, section: Section) -> Path:
+    """Where the figure of a section is."""
+    return folder / FIGURES / f"{section.data}-{section.experiment}.svg"
 
 
 def general_notes(
@@ -67,6 +75,13 @@ def general_notes(
     ]
     if runs:
         notes.insert(0, f"Protocol: {runs[0].get('protocol') or 'leave-one-out, full ranking'}.")
+    left = [
+        f"{section.title} ({section.data}, {len(section.there)} of {len(section.results)} rows)"
+        for section in sections
+        if not section.compares
+    ]
+    if left:
+        notes.append(f"Left out, as there is nothing to compare yet: {'; '.join(left)}.")
     return notes + [f"Failed: {failure['run']}: {failure['reason']}" for failure in failures]
 
 
@@ -91,8 +106,7 @@ def markdown(sections: Sequence[Section], drawn: Sequence[str | None], said: Seq
     for section, svg in zip(sections, drawn, strict=True):
         parts.append(f"## {plain(section.title)} ({plain(section.data)})")
         if svg is not None:
-            name = f"{FIGURES}/{section.data}-{section.experiment}.svg"
-            parts.append(f"![{plain(section.title)}](<{name}>)")
+            parts.append(f"![{plain(section.title)}](<{figure_path(Path(), section).as_posix()}>)")
         for caption, (head, rows, text) in tables_of(section):
             cells = [[plain(cell) for cell in row] for row in rows]
             parts += [*([f"{caption}:"] if caption else []), markdown_table(head, cells, text)]

@@ -79,6 +79,11 @@ class Section:
         """The rows with at least one run."""
         return [result for result in self.results if result.reports]
 
+    @property
+    def compares(self) -> bool:
+        """Whether there are rows to compare: two, or the only one."""
+        return len(self.there) >= min(2, len(self.results))
+
 
 def main_table(section: Section) -> list[list[str]]:
     """Rows of `HEAD`: ours under both protocols, each with its difference to the paper, then the paper's."""

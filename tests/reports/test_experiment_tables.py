@@ -5,7 +5,7 @@ import pytest
 from metasgcl_tf.config import build_config
 from metasgcl_tf.experiments import Row
 from metasgcl_tf.reports import experiment_tables as tables
-from metasgcl_tf.reports.experiment_page import markdown, page
+from metasgcl_tf.reports.experiment_page import markdown, page, write_report
 from metasgcl_tf.reports.experiment_runs import over_preset, runs_table
 from metasgcl_tf.reports.experiment_tables import Result, Section
 
@@ -111,6 +111,14 @@ def test_tables_have_no_figure_and_a_page_of_nothing_is_one():
     assert figure_of(section("table4")) is None
     assert figure_of(section("fig3", [()])) is None
     assert "missing" in page([section("fig3", [()])], [None], [])
+
+
+def test_a_section_with_nothing_to_compare_is_told_of_in_the_notes(tmp_path):
+    one, two = section("table4", [(0.5,), ()]), section("table7", [(0.5,), (0.6,)])
+    for path in write_report([one, two], [], {"command": "metasgcl report", "commit": "c"}, tmp_path):
+        text = path.read_text()
+        assert "Table VII: similarity (toys)" in text and text.count("Table IV") == 1
+        assert "nothing to compare yet: Table IV: attention heads (toys, 1 of 2 rows)." in text
 
 
 def test_differences_are_set_apart_and_marks_of_missing_rows_stand_back():

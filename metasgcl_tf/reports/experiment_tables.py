@@ -1,5 +1,6 @@
 """What was found of an experiment as tables: cells of text, for Markdown and HTML alike."""
 
+import collections
 import dataclasses
 import statistics
 from collections.abc import Sequence
@@ -81,8 +82,11 @@ class Section:
 
     @property
     def compares(self) -> bool:
-        """Whether there are rows to compare: two, or the only one."""
-        return len(self.there) >= min(2, len(self.results))
+        """Whether there is something to look at: item vectors, or two rows of a table or a curve."""
+        if self.experiment == "fig6":
+            return bool(self.looks)
+        of_curves = collections.Counter(result.row.curve for result in self.there)
+        return max(of_curves.values(), default=0) >= min(2, len(self.results))
 
 
 def main_table(section: Section) -> list[list[str]]:

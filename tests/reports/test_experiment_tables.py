@@ -121,6 +121,13 @@ def test_a_section_with_nothing_to_compare_is_told_of_in_the_notes(tmp_path):
         assert "nothing to compare yet: Table IV: attention heads (toys, 1 of 2 rows)." in text
 
 
+def test_points_of_different_curves_are_nothing_to_compare():
+    found = [Result(Row("r", "sasrec", curve=curve), 1, [report(0.1)], None) for curve in ("alpha", "beta")]
+    assert not Section("fig4", "toys", found).compares
+    assert Section("fig4", "toys", [*found, found[0]]).compares
+    assert Section("table2", "toys", [Result(Row("r", "sasrec"), 1, [report(0.1)], None)]).compares
+
+
 def test_differences_are_set_apart_and_marks_of_missing_rows_stand_back():
     text = page([section()], [None], [])
     assert '0.0400±.0141 <small class="up">+0.0184</small>' in text

@@ -26,7 +26,7 @@ def write_report(
 ) -> list[Path]:
     """Writes the page, the same as Markdown, and a file for each figure.
 
-    Of a section with nothing to compare yet the notes tell; what is known of its one row stands in others.
+    Of a section with nothing to compare yet the notes alone tell.
 
     Args:
         sections: an experiment on a log each.

@@ -134,7 +134,7 @@ def run_report(arguments: argparse.Namespace) -> int:
     )
     written = write_report(sections, failures, made_by(), out)
     missing, planned = sum(each.missing for each in sections), sum(each.planned for each in sections)
-    there = f"{missing} of {planned} results in its tables are missing. " if missing else ""
+    there = f"{missing} of {planned} planned results are missing. " if missing else ""
     said = f"{there}Written: {', '.join(map(str, written))}"
     console.print(said, highlight=False, markup=False, soft_wrap=True)
     return 1 if failures else 0

@@ -1,7 +1,8 @@
 """What `test_jax_backend.py` runs with KERAS_BACKEND=jax, and the same steps for the other side.
 
-`python jax_side.py FOLDER MODEL-OR-LOSS...`: reads the models that TensorFlow saved there, trains and scores
-them, trains SASRec on each of the sampled losses, and writes what came out.
+`python jax_side.py FOLDER NAME...`: reads the models of these names that TensorFlow saved there, trains and
+scores them, trains SASRec on each sampled loss and Meta-SGCL in each dtype policy that is named, and writes
+what came out.
 """
 
 import dataclasses
@@ -36,8 +37,8 @@ TRAINED = {
     "bert4rec": SMALL,
     "duorec": SMALL,
 }
-QUICK = ("meta_sgcl", "sasrec", "sampled_softmax")  # two steps, one, and a loss of its own
 UNTRAINED = ("item_cooccurrence", "pop")
+QUICK = ("meta_sgcl", "sasrec", "sampled_softmax", "pop")  # two steps, one, a loss of its own, and none
 
 
 def batches():
@@ -137,18 +138,19 @@ def main(folder, asked):
         found["losses"][name] = losses_of(without_chance(model))
         model.save(folder / f"{name}-jax.keras")
         np.save(folder / f"{name}-jax.npy", scores_of(model))
-    found["hybrid"] = hybrid_results(keras.models.load_model(folder / "hybrid-tensorflow.keras"))
+    if "hybrid" in asked:
+        found["hybrid"] = hybrid_results(keras.models.load_model(folder / "hybrid-tensorflow.keras"))
     keras.utils.set_random_seed(1)
     for loss in filter(SAMPLED.__contains__, asked):
         model = MODELS["sasrec"](NUM_ITEMS, LENGTH, item_loss=loss, num_negatives=16, **SMALL)
         model.compile(keras.optimizers.Adam(0.01))
         found["sampled"][loss] = losses_of(model)
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    model = MODELS["meta_sgcl"](NUM_ITEMS, LENGTH, **SMALL)
-    model.compile(keras.optimizers.Adam(0.01))
-    found["bfloat16"] = losses_of(model)
-    keras.config.set_dtype_policy("float32")
-    found["evaluations"] = {name: evaluation(name) for name in UNTRAINED}
+    found["evaluations"] = {name: evaluation(name) for name in UNTRAINED if name in asked}
+    for policy in filter({"mixed_bfloat16"}.__contains__, asked):
+        keras.config.set_dtype_policy(policy)
+        model = MODELS["meta_sgcl"](NUM_ITEMS, LENGTH, **SMALL)
+        model.compile(keras.optimizers.Adam(0.01))
+        found[policy] = losses_of(model)
     as_number = {"default": float}
     (folder / "jax.json").write_text(json.dumps(found, **as_number), encoding="utf-8")
 

@@ -278,7 +278,7 @@ def test_the_command_writes_a_report_and_says_what_is_missing(capsys, made_up, t
     made_up.counts = {"users": 19412, "items": 11924, "interactions": 167597}
     command = ["report", "--data", "toys", "--experiment", "table7,fig3", "--out", str(tmp_path)]
     assert cli.main([*command, "--max-time", "0"]) == 0
-    assert "4 of 4 results in its tables are missing." in capsys.readouterr().out and not made_up.trained
+    assert "4 of 4 planned results are missing." in capsys.readouterr().out and not made_up.trained
     assert cli.main(command) == 0
     assert "missing" not in capsys.readouterr().out
     text = (tmp_path / "report.md").read_text()

@@ -32,11 +32,9 @@ MOVIES = {
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "synthetic": {
         "meta_sgcl": {
-            "max_length": 30,
-            "dropout": 0.1,
-            "kl_warmup_steps": 500,
-            "learning_rate": 0.002,
-            "epochs": 12,
+            **{"max_length": 30, "dropout": 0.1, "num_layers": 1, "cooccurrence_start": True},
+            **{"kl_weight": 0.001, "kl_warmup_steps": 500},
+            **{"learning_rate": 0.005, "cosine_decay": True, "epochs": 8},
         },
         "item_cooccurrence": {
             "distance_decay": 0.3,

@@ -75,7 +75,7 @@ setup(
             *ONNX,
             *LITERT,
             "pytest",
-            "pytest-xdist",
+            "pytest-xdist>=3.7",
             "hypothesis",
             "ruff",
             "dill",

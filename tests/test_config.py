@@ -62,7 +62,8 @@ def test_a_variant_changes_what_it_names_over_the_preset():
         assert flat.items() >= preset.items()
         assert build_config(flat).flat() == flat  # as from a run's config.yaml
     ablations = {
-        name: build_config({"variant": name}).model_options for name in ("no_cl", "no_kl", "no_cl_kl")
+        name: build_config({"preset": "toys", "variant": name}).model_options
+        for name in ("no_cl", "no_kl", "no_cl_kl")
     }
     weights = {name: (o["contrastive_weight"], o["kl_weight"]) for name, o in ablations.items()}
     assert weights == {"no_cl": (0, 0.01), "no_kl": (0.03, 0), "no_cl_kl": (0, 0)}

@@ -79,7 +79,7 @@ def test_a_file_is_a_space(tmp_path):
         "temperature: {min: 1e-1, max: 2, scale: log}\nnum_layers: {min: 1, max: 6}\n"
         "similarity: [dot, cosine]\nnorm_first: [true, false]\nkl_weight:\n"
     )
-    config = build_config({"num_layers": 2, "kl_weight": 0.02})
+    config = build_config({"num_layers": 2, "kl_weight": 0.01})
     space = checked_space(build_space(config, file=path), config)
     assert space == {
         "temperature": {"min": 0.1, "max": 2.0, "scale": "log"},
@@ -95,7 +95,7 @@ def test_a_file_is_a_space(tmp_path):
         "num_layers": 2,
         "similarity": "dot",
         "norm_first": False,
-        "kl_weight": 0.02,
+        "kl_weight": 0.01,
     }
 
 

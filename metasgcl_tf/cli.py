@@ -1,6 +1,7 @@
 """The command line, `metasgcl COMMAND`: parses and calls, nothing else."""
 
 import argparse
+import gc
 import importlib.util
 import math
 import os
@@ -292,8 +293,15 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow without its start-up notes, which it writes before any log level counts."""
+    """Imports TensorFlow without its start-up notes, which it writes before any log level counts.
+
+    Nothing of it is garbage, so none is looked for among the millions of objects that it makes, now or at
+    the end: a third of what a command that does little takes.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    first = "tensorflow" not in sys.modules
+    if first:
+        gc.disable()
     stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 2)
     try:
@@ -302,6 +310,9 @@ def import_tensorflow_quietly() -> None:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(devnull)
+        if first:
+            gc.freeze()
+            gc.enable()
     # It warns of retracing, which is what evaluating several models is.
     tf.get_logger().setLevel("ERROR")
 

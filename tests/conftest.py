@@ -1,8 +1,12 @@
 """Fixtures for the whole test suite."""
 
+import fcntl
 import gc
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +21,16 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_finish():
-    """Has Python look for garbage less often, and not among what was imported: tracing a model makes much."""
+    """Spares the tests what only longer runs earn back.
+
+    Python looks for garbage less often, and not among what was imported: tracing a model makes much.
+    TensorFlow runs graphs as they were traced; in processes of their own, as commands are, it optimizes them.
+    """
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
+    if "tensorflow" in sys.modules:  # not in the process that hands the tests out
+        tf = sys.modules["tensorflow"]
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -64,28 +75,53 @@ def make_split():
     return make
 
 
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory) -> Callable[[str, Callable[[Path], Path]], Path]:
+    """Has something made by the first of all workers that asks for it: tests only read from it."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def get(name: str, make: Callable[[Path], Path]) -> Path:
+        """The path that `make` returns, which is given a new folder."""
+        folder, done = root / f"shared-{name}", root / f"shared-{name}.path"
+        with (root / f"shared-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                folder.mkdir(exist_ok=True)
+                done.write_text(str(make(folder)))
+        return Path(done.read_text())
+
+    return get
+
+
 CYCLE = 12
 
 
 @pytest.fixture(scope="session")
-def cyclic_log(tmp_path_factory):
+def cyclic_log(made_once):
     """A log anyone can predict: 36 users walk 18 steps around the cycle i0, i1, ..., i11, i0, ..."""
-    path = tmp_path_factory.mktemp("logs") / "cycle.csv"
-    rows = [f"u{user},i{(user + step) % CYCLE},{step}" for user in range(36) for step in range(18)]
-    path.write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
-    return path
+
+    def make(folder):
+        rows = [f"u{user},i{(user + step) % CYCLE},{step}" for user in range(36) for step in range(18)]
+        (folder / "cycle.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+        return folder / "cycle.csv"
+
+    return made_once("log", make)
 
 
 @pytest.fixture(scope="session")
-def trained_run(cyclic_log, tmp_path_factory):
+def trained_run(cyclic_log, made_once):
     """The folder of a Meta-SGCL run on the cyclic log, written by `metasgcl train`."""
-    from metasgcl_tf import cli
 
-    out = tmp_path_factory.mktemp("runs") / "cycle"
-    settings = ["hidden_dim=16", "num_layers=1", "batch_size=6", "learning_rate=0.01", "dropout=0"]
-    arguments = ["--max-length", "8", "--epochs", "6", "--out", str(out)]
-    assert cli.main(["train", "--data", str(cyclic_log), *arguments, "--set", *settings]) == 0
-    return out
+    def make(folder):
+        settings = ["hidden_dim=16", "num_layers=1", "batch_size=6", "learning_rate=0.01", "dropout=0"]
+        arguments = ["--max-length", "8", "--epochs", "6", "--out", str(folder / "cycle")]
+        command = [Path(sys.executable).with_name("metasgcl"), "train", "--data", cyclic_log, *arguments]
+        subprocess.run([*command, "--set", *settings], check=True)
+        return folder / "cycle"
+
+    return made_once("run", make)
 
 
 @pytest.fixture(scope="session")
@@ -97,27 +133,30 @@ def run(trained_run):
 
 
 @pytest.fixture(scope="session")
-def counted_run(tmp_path_factory):
+def counted_run(made_once):
     """The folder of an ItemCooccurrence run on the cyclic log with 64-bit ids: item n is 2^53 + 1 + n."""
-    from metasgcl_tf import cli
 
-    folder = tmp_path_factory.mktemp("counted")
-    rows = [f"{user},{2**53 + 1 + (user + step) % CYCLE}" for user in range(36) for step in range(18)]
-    (folder / "cycle.csv").write_text("\n".join(["user,item", *rows]) + "\n")
-    log, out = str(folder / "cycle.csv"), str(folder / "run")
-    forward = ["max_distance=1", "backward_weight=0", "recent_items=1"]
-    model = ["--model", "item_cooccurrence", "--max-length", "8", "--set", *forward]
-    assert cli.main(["train", "--data", log, *model, "--out", out]) == 0
-    return folder / "run"
+    def make(folder):
+        rows = [f"{user},{2**53 + 1 + (user + step) % CYCLE}" for user in range(36) for step in range(18)]
+        (folder / "cycle.csv").write_text("\n".join(["user,item", *rows]) + "\n")
+        log, out = str(folder / "cycle.csv"), str(folder / "run")
+        forward = ["max_distance=1", "backward_weight=0", "recent_items=1"]
+        model = ["--model", "item_cooccurrence", "--max-length", "8", "--set", *forward]
+        assert cli.main(["train", "--data", log, *model, "--out", out]) == 0
+        return folder / "run"
+
+    return made_once("counted", make)
 
 
 @pytest.fixture(scope="session")
-def exported(trained_run, tmp_path_factory):
+def exported(trained_run, made_once):
     """The folder of a version of that Meta-SGCL run, in every format."""
     from metasgcl_tf.export import export
 
-    to = tmp_path_factory.mktemp("saved_models") / "cycle"
-    return export(trained_run, to, core_k=4, formats=["onnx", "litert"])
+    formats = ["onnx", "litert"]
+    return made_once(
+        "exported", lambda folder: export(trained_run, folder / "cycle", core_k=4, formats=formats)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -129,11 +168,11 @@ def endpoints(exported):
 
 
 @pytest.fixture(scope="session")
-def counted_version(counted_run, tmp_path_factory):
+def counted_version(counted_run, made_once):
     """The folder of a version of that ItemCooccurrence run."""
     from metasgcl_tf.export import export
 
-    return export(counted_run, tmp_path_factory.mktemp("saved_models") / "counted")
+    return made_once("counted-version", lambda folder: export(counted_run, folder / "counted"))
 
 
 @pytest.fixture

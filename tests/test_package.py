@@ -9,6 +9,7 @@ import pytest
 
 import metasgcl_tf
 from metasgcl_tf import cli
+from metasgcl_tf.datasets.synthetic import generate
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,7 +60,9 @@ def test_readme_example_runs(capsys, trained_run, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     example, large_catalogues, serving = blocks
     assert len(example.strip().splitlines()) <= 20
-    exec(f"{example}\n{large_catalogues}".replace("epochs=10", "epochs=1"), {})
+    generate(num_users=300).write_csv(tmp_path / "log.csv")
+    shorter = example.replace("epochs=10", "epochs=1").replace('"synthetic"', repr(str(tmp_path / "log.csv")))
+    exec(f"{shorter}\n{large_catalogues}", {})
     printed = capsys.readouterr().out.strip().splitlines()
     assert "kept_ndcg@10" in printed[-2]
     recommended = re.findall(r"i\d{3}", printed[-1])

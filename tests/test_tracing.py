@@ -52,7 +52,7 @@ def count_calls(monkeypatch):
     ("model", "more"),
     [
         ("meta_sgcl", {"num_layers": 1}),
-        ("sasrec", {"num_layers": 1}),
+        pytest.param("sasrec", {"num_layers": 1}, marks=pytest.mark.slow),
         ("sasrec", {"num_layers": 1, "every_prefix": True}),
         pytest.param("bert4rec", {"num_layers": 1}, marks=pytest.mark.slow),
         pytest.param("duorec", {"num_layers": 1}, marks=pytest.mark.slow),

@@ -64,8 +64,9 @@ def cyclic(make_split):
     return make_split([((start + np.arange(9)) % NUM_ITEMS + 1).tolist() for start in starts])
 
 
-# Transformers like those that stay, each with tests of its own: what they do here is for `-m slow`.
-DEARER = ("duorec", "vsan", "contrast_vae")
+# The dear ones, each with tests of its own: what they do here is for `-m slow`. Those that stay are of each
+# kind: one step or two, a recurrent network, a table of users, counts.
+DEARER = ("bert4rec", "duorec", "vsan", "acvae", "contrast_vae", "caser")
 
 
 @pytest.fixture(
@@ -136,11 +137,11 @@ FEW_NEGATIVES = [
     # As above, the items are learned in the first of two steps.
     pytest.param("meta_sgcl", "gbce", {"training": "joint"}, marks=pytest.mark.slow),
     ("sasrec", "sampled_softmax", {}),
-    ("sasrec", "gbce", {}),
-    pytest.param("sasrec", "bce", {}, marks=pytest.mark.slow),  # Caser's is the same
+    pytest.param("sasrec", "gbce", {}, marks=pytest.mark.slow),  # as sampled_softmax, with another target
+    ("sasrec", "bce", {}),
     ("gru4rec", "bpr_max", {}),
     pytest.param("gru4rec", "top1_max", {}, marks=pytest.mark.slow),
-    ("caser", "bce", {}),
+    pytest.param("caser", "bce", {}, marks=pytest.mark.slow),
 ]
 
 

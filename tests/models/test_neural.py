@@ -142,7 +142,7 @@ JOINT = {"training": "joint"}  # the second of two steps knows no item loss
     [
         (SASRec, "softmax", {}),
         (SASRec, "sampled_softmax", {}),
-        (SASRec, "gbce", {}),
+        pytest.param(SASRec, "gbce", {}, marks=pytest.mark.slow),
         (MetaSGCL, "softmax", {}),
         pytest.param(MetaSGCL, "sampled_softmax", JOINT, marks=pytest.mark.slow),
         pytest.param(MetaSGCL, "gbce", JOINT, marks=pytest.mark.slow),

@@ -47,6 +47,7 @@ def test_what_was_traced_within_is_forgotten_and_nothing_else():
     assert earlier_graph() is not None and slope(earlier) == 0.5
 
 
+@pytest.mark.slow
 def test_a_search_keeps_no_model_that_it_tried(cyclic_log, tmp_path, monkeypatch):
     graphs, compute_loss = [], SASRec.compute_loss
 

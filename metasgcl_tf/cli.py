@@ -295,8 +295,8 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 def import_tensorflow_quietly() -> None:
     """Imports TensorFlow without its start-up notes, which it writes before any log level counts.
 
-    Nothing of it is garbage, so none is looked for among the millions of objects that it makes, now or at
-    the end: a fifth of what a command that does little takes.
+    Nothing of it is garbage, so none is looked for among the objects that it makes, now or at the
+    end: a fifth of what a command that does little takes.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     first = "tensorflow" not in sys.modules

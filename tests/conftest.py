@@ -28,8 +28,7 @@ def pytest_collection_finish():
     """
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
-    if "tensorflow" in sys.modules:  # not in the process that hands the tests out
-        tf = sys.modules["tensorflow"]
+    if tf := sys.modules.get("tensorflow"):  # not in the process that hands the tests out
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 

@@ -59,7 +59,7 @@ def assert_same_run(one, other):
     ("kills", "kept"), [(1, (0, 4, 4)), pytest.param(2, (1, 0, 9), marks=pytest.mark.reliability)]
 )
 def test_a_killed_training_goes_on_to_the_same_end(whole, config, tmp_path, monkeypatch, kills, kept):
-    """Killed between two checkpoints, and once more right after an epoch."""
+    """Killed between two checkpoints, the second time right after an epoch."""
     run = tmp_path / "run"
     monkeypatch.setattr("sys.argv", ["metasgcl", "train", "first"])
     for begin in (lambda: train(config, run), lambda: resume(run))[:kills]:

@@ -126,7 +126,8 @@ def compiled(function: Callable[..., Any], variables: Variables) -> Callable[...
         variables: every variable it reads.
     """
     if NAME == "tensorflow":
-        return tf.function(function, reduce_retracing=True)
+        # No Python statement in it asks for a tensor's value, so AutoGraph has nothing to translate.
+        return tf.function(function, reduce_retracing=True, autograph=False)
 
     @functools.cache
     def with_static(**static: Any) -> Callable:

@@ -174,6 +174,14 @@ def counted_version(counted_run, made_once):
     return made_once("counted-version", lambda folder: export(counted_run, folder / "counted"))
 
 
+@pytest.fixture(scope="module")
+def no_baselines():
+    """Trainings in this process rank nothing beside their model: a third of the time of small ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("metasgcl_tf.run_report.baselines", lambda split, config: {})
+        yield
+
+
 @pytest.fixture
 def refused(capsys, tmp_path, monkeypatch):
     """Runs a command in an empty folder, checks that it is refused in one line, and returns the line."""

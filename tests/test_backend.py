@@ -41,6 +41,7 @@ print(chosen, by_default, faults(20))  # more than the heap has by now
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc, whose allocator it is about")
 def test_freed_memory_serves_the_next_step_unless_the_user_has_chosen(monkeypatch):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -22,6 +22,8 @@ from metasgcl_tf.run_folder import load_run, read_metrics
 from metasgcl_tf.training import resume, train
 from tests.killing import Killed, kill_after
 
+pytestmark = pytest.mark.usefixtures("no_baselines")
+
 # 9 steps an epoch: 36 users with 3 windows each.
 SMALL = {
     **{"hidden_dim": 8, "num_layers": 1, "max_length": 8, "dropout": 0.2, "learning_rate": 0.01},

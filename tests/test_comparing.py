@@ -335,7 +335,8 @@ def test_the_command_prints_writes_and_says_what_failed(capsys, made_up, tmp_pat
 
 
 def test_processes_of_their_own_one_of_which_fails(capsys, cyclic_log, tmp_path):
-    options = ["--models", "sasrec,pop", "--set", "learning_rate=1e30", "hidden_dim=8", "--epochs", "1"]
+    options = ["--models", "sasrec,pop", "--epochs", "1"]
+    options += ["--set", "learning_rate=1e30", "hidden_dim=8", "num_layers=1"]
     command = ["compare", "--data", str(cyclic_log), *options, "--out", str(tmp_path)]
     assert cli.main(command) == 1
     captured = capsys.readouterr()

@@ -71,6 +71,7 @@ def test_64_bit_ids_stay_whole(counted):
     assert "embed" not in counted.signatures  # nothing but counts
 
 
+@pytest.mark.slow  # tests/serving/test_c_program.py loads it without Python
 def test_tensorflow_alone_loads_it_where_a_server_looks_for_it(exported):
     code = (
         "import sys, tensorflow as tf\n"

@@ -387,10 +387,11 @@ def test_an_item_that_a_batch_names_often_moves_as_by_adam_that_sees_one_gradien
 
 def test_a_reloaded_model_continues_row_by_row_as_if_it_had_never_stopped(tmp_path):
     def train(model, steps):
-        losses = []
+        negatives, losses = tf.Variable(NEGATIVES), []
+        model.item_loss.draw = lambda: tf.convert_to_tensor(negatives)
+        model.make_train_function(force=True)  # it holds the variable it was traced with
         for step in steps:
-            model.item_loss.draw = lambda step=step: tf.constant(NEGATIVES) + step
-            model.make_train_function(force=True)  # it holds the negatives it was traced with
+            negatives.assign(tf.constant(NEGATIVES) + step)
             losses.append(model.train_on_batch({"item_ids": ITEM_IDS}, TARGETS))
         return losses
 

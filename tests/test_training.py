@@ -25,6 +25,9 @@ from metasgcl_tf.run_folder import load_run
 from metasgcl_tf.training import train
 from metasgcl_tf.yaml_text import read_config_file
 
+# Those of `trained_run`, which another process writes, are looked at.
+pytestmark = pytest.mark.usefixtures("no_baselines")
+
 METRICS = {"hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr"}
 SMALL = {"hidden_dim": 8, "num_layers": 1, "max_length": 4, "k_core": 1, "epochs": 1}
 

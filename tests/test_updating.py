@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import yaml
 
-from metasgcl_tf import cli, run_report
+from metasgcl_tf import cli
 from metasgcl_tf.config import build_config
 from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.errors import InputError
@@ -23,6 +23,8 @@ GROWN = [*CYCLE, "new"]
 SETTINGS = {"hidden_dim": 16, "num_layers": 1, "max_length": 8, "dropout": 0, "batch_size": 8, "k_core": 1}
 SETTINGS |= {"model": "sasrec", "learning_rate": 0.01, "epochs": 10, "cosine_decay": True}
 
+pytestmark = pytest.mark.usefixtures("no_baselines")
+
 
 def write_log(path, walks):
     """`{user: (where it starts, how many steps, on which cycle)}`"""
@@ -33,14 +35,6 @@ def write_log(path, walks):
     ]
     path.write_text("\n".join(["user,item", *rows]) + "\n")
     return str(path)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_baselines():
-    """Other tests look at them, and they take a third of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_report, "baselines", lambda split, config: {})
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ from metasgcl_tf.tuning.search import Search, read_search
 from metasgcl_tf.tuning.trials import best_first, read_trials
 from metasgcl_tf.yaml_text import read_config_file
 
+pytestmark = pytest.mark.usefixtures("no_baselines")
+
 SETTINGS = ["hidden_dim=8", "epochs=3", "batch_size=64", "learning_rate=0.05"]
 OVER = ["--over", "learning_rate,hidden_dim", "--tuner", "random"]
 

@@ -111,13 +111,20 @@ def cyclic_log(made_once):
 
 @pytest.fixture(scope="session")
 def trained_run(cyclic_log, made_once):
-    """The folder of a Meta-SGCL run on the cyclic log, written by `metasgcl train`."""
+    """The folder of a Meta-SGCL run on the cyclic log, written by `metasgcl train`.
+
+    What that printed is in `stdout` and `stderr` beside it.
+    """
 
     def make(folder):
         settings = ["hidden_dim=16", "num_layers=1", "batch_size=6", "learning_rate=0.01", "dropout=0"]
         arguments = ["--max-length", "8", "--epochs", "6", "--out", str(folder / "cycle")]
         command = [Path(sys.executable).with_name("metasgcl"), "train", "--data", cyclic_log, *arguments]
-        subprocess.run([*command, "--set", *settings], check=True)
+        unset = ("TF_CPP_MIN_LOG_LEVEL", "COLUMNS")  # as in a terminal of a new user
+        environment = {key: value for key, value in os.environ.items() if key not in unset}
+        with (folder / "stdout").open("w") as stdout, (folder / "stderr").open("w") as stderr:
+            streams = {"stdout": stdout, "stderr": stderr, "env": environment}
+            subprocess.run([*command, "--set", *settings], check=True, **streams)
         return folder / "cycle"
 
     return made_once("run", make)

@@ -107,6 +107,7 @@ def test_a_later_comparison_replaces_the_rows_of_its_models():
         merged(old, board("new", None, c=0.15) | {"counts": {"users": 2}})
 
 
+@pytest.mark.slow
 def test_a_saved_model_loads_where_only_its_class_was_imported(tmp_path):
     path = str(tmp_path / "model.keras")
     model = metasgcl_tf.MetaSGCL(5, max_length=4, hidden_dim=8)

@@ -117,6 +117,7 @@ def test_a_regularizer_counts(model):
     assert loss - plain == pytest.approx(0.5 * squares, rel=1e-3)
 
 
+@pytest.mark.slow  # test_neural.py has Meta-SGCL, which has their layers
 @every_model
 def test_it_is_fitted_in_half_precision(model):
     keras.config.set_dtype_policy("mixed_bfloat16")

@@ -99,7 +99,7 @@ def sensitivity(section: Section, figure: Any) -> None:
                 line(axis, results, lambda r, p=protocol, m=metric: r.test(p, m), COLOURS[protocol], protocol)
             axis.set_xscale("log", base=2 if curve == "hidden_dim" else 10)
             places = [result.row.at for result in results]
-            axis.set_xticks(places, [f"{place:g}" for place in places], fontsize=7)
+            axis.set_xticks(places, [f"{place:g}" for place in places], fontsize=7, rotation=45)
             axis.minorticks_off()
             axis.set_xlabel(SYMBOLS[curve] if metric == METRICS[-1] else "")
         row[0].set_ylabel(metric.upper())

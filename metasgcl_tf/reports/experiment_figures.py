@@ -103,6 +103,7 @@ def sensitivity(section: Section, figure: Any) -> None:
             axis.minorticks_off()
             axis.set_xlabel(SYMBOLS[curve] if metric == METRICS[-1] else "")
         row[0].set_ylabel(metric.upper())
+    figure.align_xlabels()
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
 
 

@@ -122,9 +122,10 @@ def trained_run(cyclic_log, made_once):
         command = [Path(sys.executable).with_name("metasgcl"), "train", "--data", cyclic_log, *arguments]
         unset = ("TF_CPP_MIN_LOG_LEVEL", "COLUMNS")  # as in a terminal of a new user
         environment = {key: value for key, value in os.environ.items() if key not in unset}
-        with (folder / "stdout").open("w") as stdout, (folder / "stderr").open("w") as stderr:
-            streams = {"stdout": stdout, "stderr": stderr, "env": environment}
-            subprocess.run([*command, "--set", *settings], check=True, **streams)
+        done = subprocess.run([*command, "--set", *settings], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        (folder / "stdout").write_text(done.stdout)
+        (folder / "stderr").write_text(done.stderr)
         return folder / "cycle"
 
     return made_once("run", make)

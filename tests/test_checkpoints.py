@@ -27,13 +27,14 @@ pytestmark = pytest.mark.usefixtures("no_baselines")
 # 9 steps an epoch: 36 users with 3 windows each.
 SMALL = {
     **{"hidden_dim": 8, "num_layers": 1, "max_length": 8, "dropout": 0.2, "learning_rate": 0.01},
-    **{"batch_size": 12, "epochs": 3, "checkpoint_steps": 2, "cosine_decay": True},
+    **{"batch_size": 12, "epochs": 3, "checkpoint_steps": 2, "cosine_decay": True, "model": "sasrec"},
 }
 
 
 @pytest.fixture(scope="module")
-def config(cyclic_log):
-    return build_config(SMALL | {"data": str(cyclic_log)})
+def config(cyclic_log, request):
+    """Of SASRec, or of the model that a test names."""
+    return build_config(SMALL | {"data": str(cyclic_log)} | getattr(request, "param", {}))
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,9 @@ def assert_same_run(one, other):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(first), keras.ops.convert_to_numpy(second))
 
 
+@pytest.mark.parametrize(
+    "config", [{}, pytest.param({"model": "meta_sgcl"}, marks=pytest.mark.reliability)], indirect=True
+)
 @pytest.mark.parametrize(
     ("kills", "kept"), [(1, (0, 4, 4)), pytest.param(2, (1, 0, 9), marks=pytest.mark.reliability)]
 )

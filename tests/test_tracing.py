@@ -53,7 +53,7 @@ def count_calls(monkeypatch):
     [
         ("meta_sgcl", {"num_layers": 1}),
         pytest.param("sasrec", {"num_layers": 1}, marks=pytest.mark.slow),
-        ("sasrec", {"num_layers": 1, "every_prefix": True}),
+        pytest.param("sasrec", {"num_layers": 1, "every_prefix": True}, marks=pytest.mark.slow),
         pytest.param("bert4rec", {"num_layers": 1}, marks=pytest.mark.slow),
         pytest.param("duorec", {"num_layers": 1}, marks=pytest.mark.slow),
         pytest.param("gru4rec", {"item_loss": "bpr_max", "num_negatives": 4}, marks=pytest.mark.slow),

@@ -168,7 +168,7 @@ def test_a_model_that_learns_needs_something_to_learn(tmp_path):
 
 def test_an_infinite_loss_stops_and_keeps_the_epoch_before(small_log, tmp_path):
     # The KL weight is 0 in the first step and 3e38 in the second, with one step an epoch.
-    settings = {"data": small_log, "epochs": 9, "kl_weight": 3e38, "kl_warmup_steps": 1}
+    settings = {"data": small_log, "model": "vsan", "epochs": 9, "kl_weight": 3e38, "kl_warmup_steps": 1}
     with pytest.raises(NonFiniteLossError, match=r"`loss` became inf at training step 2\. .*best epoch"):
         train(build_config(SMALL | settings), tmp_path / "run")
     run = load_run(tmp_path / "run")
@@ -177,9 +177,13 @@ def test_an_infinite_loss_stops_and_keeps_the_epoch_before(small_log, tmp_path):
     assert recorded == [pytest.approx(values["masked"]["ndcg@10"], abs=1e-6)]
 
 
-@pytest.mark.parametrize("training", ["two_step", pytest.param("joint", marks=pytest.mark.slow)])
-def test_a_model_broken_by_its_first_epoch_is_not_kept(small_log, tmp_path, training):
-    config = build_config(SMALL | {"data": small_log, "learning_rate": 1e30, "training": training})
+BREAKABLE = [{"model": "sasrec"}]
+BREAKABLE += [pytest.param({"training": each}, marks=pytest.mark.slow) for each in ("two_step", "joint")]
+
+
+@pytest.mark.parametrize("model", BREAKABLE)
+def test_a_model_broken_by_its_first_epoch_is_not_kept(small_log, tmp_path, model):
+    config = build_config(SMALL | {"data": small_log, "learning_rate": 1e30} | model)
     with pytest.raises(NonFiniteLossError, match=r"non-finite at training step 1.*so there is no model"):
         train(config, tmp_path / "run")
     with pytest.raises(InputError, match=r"with model\.keras"):

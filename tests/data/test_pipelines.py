@@ -12,7 +12,7 @@ import pytest
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.datasets import load
-from metasgcl_tf.models import MetaSGCL
+from metasgcl_tf.models import SASRec
 from tests.data_side import LENGTHS, numbered, read, training_part
 
 RECIPES = [pipelines.next_item, pipelines.every_prefix]
@@ -129,8 +129,8 @@ def test_every_interaction_of_a_training_part_comes_once_with_its_user_and_no_hi
 def test_an_epoch_of_fit_is_one_pass(split, monkeypatch):
     seen, plan = [], pipelines.epoch_plan
     monkeypatch.setattr(pipelines, "epoch_plan", lambda *args: seen.append(args[-1]) or plan(*args))
-    model = MetaSGCL(split.log.num_items, 4, hidden_dim=2, num_layers=1, num_heads=1)
-    model.compile("sgd")
+    model = SASRec(split.log.num_items, 4, hidden_dim=2, num_layers=1, num_heads=1)
+    model.compile("sgd", run_eagerly=True)
     batches = pipelines.next_item(split, max_length=4, batch_size=16, first_epoch=5)
     model.fit(batches, epochs=3, shuffle=False, verbose=0)
     assert seen == [5, 6, 7]

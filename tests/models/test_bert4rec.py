@@ -200,7 +200,8 @@ def test_training_moves_every_weight_the_mask_among_them():
 # ---- what it learns -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("item_loss", ["sampled_softmax", pytest.param("gbce", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("item_loss", ["sampled_softmax", "gbce"])
 def test_it_learns_from_few_negatives(item_loss):
     keras.utils.set_random_seed(1)
     model = BERT4Rec(NUM_ITEMS, LENGTH, hidden_dim=16, dropout=0.0, item_loss=item_loss, num_negatives=3)

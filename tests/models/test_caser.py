@@ -170,6 +170,7 @@ def test_adapt_makes_room_for_users_before_compile_and_keeps_them_after(only_the
     )
 
 
+@pytest.mark.slow
 def test_train_learns_the_cyclic_log(cyclic_log, tmp_path):
     settings = ["hidden_dim=8", "batch_size=32", "learning_rate=0.02", "dropout=0", "markov_order=2"]
     arguments = [

@@ -164,7 +164,10 @@ def test_the_loss_is_the_sum_of_its_terms(newest, augmentation):
     assert (reported["noise_scale"] == 1) == (augmentation != "variational")
 
 
-@pytest.mark.parametrize("recipe", [pipelines.next_item, pipelines.every_prefix], ids=lambda r: r.__name__)
+EVERY_PREFIX = pytest.param(pipelines.every_prefix, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("recipe", [pipelines.next_item, EVERY_PREFIX], ids=lambda r: r.__name__)
 def test_it_is_fitted_with_data_augmentation_from_every_recipe(make_split, recipe):
     model = build(augmentation="data")
     model.compile(RowWiseAdam(0.1), run_eagerly=True)

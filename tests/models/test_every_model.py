@@ -138,7 +138,7 @@ FEW_NEGATIVES = [
     pytest.param("meta_sgcl", "gbce", {"training": "joint"}, marks=pytest.mark.slow),
     ("sasrec", "sampled_softmax", {}),
     pytest.param("sasrec", "gbce", {}, marks=pytest.mark.slow),  # as sampled_softmax, with another target
-    ("sasrec", "bce", {}),
+    pytest.param("sasrec", "bce", {}, marks=pytest.mark.slow),
     ("gru4rec", "bpr_max", {}),
     pytest.param("gru4rec", "top1_max", {}, marks=pytest.mark.slow),
     pytest.param("caser", "bce", {}, marks=pytest.mark.slow),

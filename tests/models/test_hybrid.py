@@ -166,16 +166,26 @@ def test_refused_arguments(parts):
 
 
 @pytest.fixture(scope="module")
-def hybrid_run(trained_run, tmp_path_factory):
-    out = tmp_path_factory.mktemp("hybrid") / "run"
-    assert cli.main(["hybrid", str(trained_run), "--out", str(out)]) == 0
+def plain_run(cyclic_log, tmp_path_factory):
+    """A model that takes little to build, as the commands below do again and again."""
+    out = tmp_path_factory.mktemp("plain") / "run"
+    options = ["--model", "gru4rec", "--max-length", "8", "--epochs", "6"]
+    options += ["--set", "hidden_dim=16", "batch_size=6", "learning_rate=0.01", "dropout=0"]
+    assert cli.main(["train", "--data", str(cyclic_log), *options, "--out", str(out)]) == 0
     return out
 
 
-def test_the_run_folder_is_read_by_evaluate_and_recommend(capsys, hybrid_run, trained_run):
-    report, alone = (json.loads((run / "metrics.json").read_text()) for run in (hybrid_run, trained_run))
-    assert report["model"] == "hybrid:meta_sgcl" and report["hybrid"]["weight"] in mixing.WEIGHTS
-    assert report["baselines"]["meta_sgcl"]["test"] == alone["test"]
+@pytest.fixture(scope="module")
+def hybrid_run(plain_run):
+    out = plain_run.with_name("hybrid")
+    assert cli.main(["hybrid", str(plain_run), "--out", str(out)]) == 0
+    return out
+
+
+def test_the_run_folder_is_read_by_evaluate_and_recommend(capsys, hybrid_run, plain_run):
+    report, alone = (json.loads((run / "metrics.json").read_text()) for run in (hybrid_run, plain_run))
+    assert report["model"] == "hybrid:gru4rec" and report["hybrid"]["weight"] in mixing.WEIGHTS
+    assert report["baselines"]["gru4rec"]["test"] == alone["test"]
     assert report["config"] == alone["config"] | {"hybrid": True}
     assert report["seconds"] > alone["seconds"]
     run = load_run(hybrid_run)
@@ -183,7 +193,7 @@ def test_the_run_folder_is_read_by_evaluate_and_recommend(capsys, hybrid_run, tr
     assert evaluate(run.model, leave_one_out(run.log), "test") == report["test"]
     capsys.readouterr()
     assert cli.main(["evaluate", str(hybrid_run)]) == 0
-    assert "Hybrid of Meta-SGCL" in " ".join(capsys.readouterr().out.split())
+    assert "Hybrid of GRU4Rec" in " ".join(capsys.readouterr().out.split())
     assert cli.main(["recommend", str(hybrid_run), "--history", "i3,i4,i5", "--k", "1"]) == 0
     assert "i6" in capsys.readouterr().out
     assert build_config(read_config_file(hybrid_run / "config.yaml")).training.hybrid
@@ -199,17 +209,16 @@ def test_train_mixes_in_one_go(cyclic_log, tmp_path):
 
 
 @pytest.mark.parametrize("case", ["hybrid", "counted", "itself", "none"])
-def test_the_command_refuses(capsys, hybrid_run, counted_run, trained_run, tmp_path, case):
-    run = {"hybrid": hybrid_run, "counted": counted_run, "itself": trained_run, "none": tmp_path / "none"}[
-        case
-    ]
+def test_the_command_refuses(capsys, hybrid_run, counted_run, plain_run, tmp_path, case):
+    runs = {"hybrid": hybrid_run, "counted": counted_run, "itself": plain_run, "none": tmp_path / "none"}
+    run = runs[case]
     out = run if case == "itself" else tmp_path / "out"
     capsys.readouterr()
     assert cli.main(["hybrid", str(run), "--out", str(out), "--overwrite"]) == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and str(run) in line
     assert ("`out`" if case == "itself" else "`run`") in line
-    assert not (tmp_path / "out").exists() and (trained_run / "model.keras").is_file()
+    assert not (tmp_path / "out").exists() and (plain_run / "model.keras").is_file()
 
 
 def test_a_model_without_training_is_not_mixed(capsys, cyclic_log, tmp_path):

@@ -55,7 +55,7 @@ def test_targets_at_the_newest_position_give_the_same_gradients_whatever_states_
     check_gradients_from_the_newest_states(built[kind], X)
 
 
-@both_models
+@pytest.mark.parametrize("model", [SASRec, pytest.param(MetaSGCL, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("recipe", "newest"), [(pipelines.every_prefix, 1), (pipelines.next_item, None)], ids=["prefix", "all"]
 )
@@ -143,7 +143,7 @@ JOINT = {"training": "joint"}  # the second of two steps knows no item loss
         (SASRec, "softmax", {}),
         (SASRec, "sampled_softmax", {}),
         pytest.param(SASRec, "gbce", {}, marks=pytest.mark.slow),
-        (MetaSGCL, "softmax", {}),
+        pytest.param(MetaSGCL, "softmax", {}, marks=pytest.mark.slow),
         pytest.param(MetaSGCL, "sampled_softmax", JOINT, marks=pytest.mark.slow),
         pytest.param(MetaSGCL, "gbce", JOINT, marks=pytest.mark.slow),
     ],
@@ -157,10 +157,9 @@ def test_it_is_fitted_in_half_precision(model, item_loss, options):
     assert losses[-1] < 0.9 * losses[0]
 
 
-SAMPLED = [pytest.param(name, marks=pytest.mark.slow) for name in ("sampled_softmax", "gbce", "bce")]
-
-
-@pytest.mark.parametrize("item_loss", ["softmax", *SAMPLED])
+# That the loss itself compiles: test_losses.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("item_loss", ["softmax", "sampled_softmax", "gbce", "bce"])
 def test_it_is_fitted_with_xla(item_loss):
     losses = fitted_losses(SASRec, item_loss, jit_compile=True)
     assert losses[-1] < 0.9 * losses[0]

@@ -39,11 +39,9 @@ def test_what_cannot_be_checked(exported, tmp_path, capsys, monkeypatch):
     assert cli.main(["serve-check", str(tmp_path)]) == 2
     assert "`path` should be the folder of a version that `metasgcl export` wrote" in capsys.readouterr().err
     shutil.copy(exported / SAMPLE, tmp_path)
-    (tmp_path / "serving").mkdir()
+    (tmp_path / "core.onnx").touch()
     assert cli.main(["serve-check", str(tmp_path)]) == 2
     assert "should load and answer. Received" in capsys.readouterr().err
-    (tmp_path / "serving").rmdir()
-    (tmp_path / "core.onnx").touch()
     monkeypatch.setitem(check.RUNTIMES, "core.onnx", "no_such_runtime")
     assert serve_check(tmp_path) == [{"artefact": "core.onnx", "skipped": "no-such-runtime is not installed"}]
 

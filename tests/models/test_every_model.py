@@ -65,8 +65,8 @@ def cyclic(make_split):
 
 
 # The dear ones, each with tests of its own: what they do here is for `-m slow`. Those that stay are of each
-# kind: one step or two, a recurrent network, a table of users, counts.
-DEARER = ("bert4rec", "duorec", "vsan", "acvae", "contrast_vae", "caser")
+# kind: a Transformer in two steps, a recurrent network in one, a table of users, counts.
+DEARER = ("sasrec", "bert4rec", "duorec", "vsan", "acvae", "contrast_vae", "caser")
 
 
 @pytest.fixture(
@@ -139,7 +139,7 @@ FEW_NEGATIVES = [
     ("sasrec", "sampled_softmax", {}),
     pytest.param("sasrec", "gbce", {}, marks=pytest.mark.slow),  # as sampled_softmax, with another target
     pytest.param("sasrec", "bce", {}, marks=pytest.mark.slow),
-    ("gru4rec", "bpr_max", {}),
+    pytest.param("gru4rec", "bpr_max", {}, marks=pytest.mark.slow),
     pytest.param("gru4rec", "top1_max", {}, marks=pytest.mark.slow),
     pytest.param("caser", "bce", {}, marks=pytest.mark.slow),
 ]

@@ -141,7 +141,7 @@ JOINT = {"training": "joint"}  # the second of two steps knows no item loss
     ("model", "item_loss", "options"),
     [
         (SASRec, "softmax", {}),
-        (SASRec, "sampled_softmax", {}),
+        pytest.param(SASRec, "sampled_softmax", {}, marks=pytest.mark.slow),
         pytest.param(SASRec, "gbce", {}, marks=pytest.mark.slow),
         pytest.param(MetaSGCL, "softmax", {}, marks=pytest.mark.slow),
         pytest.param(MetaSGCL, "sampled_softmax", JOINT, marks=pytest.mark.slow),

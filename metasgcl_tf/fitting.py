@@ -79,7 +79,7 @@ def fit(
             )
         except tf.errors.OpError as error:
             reason = " ".join(str(error.message).split())
-            raise TrainingError(f"Training stopped: {type(error).__name__}: {reason:.300}") from error
+            raise TrainingError(f"Training stopped: {type(error).__name__}: {reason:.500}") from error
         if model.stop_training:
             break
 

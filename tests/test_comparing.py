@@ -350,6 +350,7 @@ def test_processes_of_their_own_one_of_which_fails(capsys, cyclic_log, tmp_path)
     assert "was finished before" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_plan_make_what_was_planned(cyclic_log, tmp_path):
     given = {"data": str(cyclic_log), "epochs": 1, "hidden_dim": 8, "num_layers": 1, "max_length": 8}
     (variant,) = plan(["meta_sgcl:no_cl"], [3], given, tmp_path)

@@ -195,7 +195,7 @@ class Transformer(keras.layers.Layer):
     """A stack of causal blocks; with `norm_first` it ends in the layer norm that pre-norm needs.
 
     Args:
-        num_layers: blocks.
+        num_layers: blocks; with none, states stay as they are.
         **block: the arguments of `TransformerBlock`.
     """
 
@@ -220,7 +220,10 @@ class Transformer(keras.layers.Layer):
 
         With `newest`, to the `[B, newest, D]` of the newest positions: the last block is spared the others.
         """
-        *blocks, last = self.blocks
-        for block in blocks:
+        for block in self.blocks[:-1]:
             states = block(states, visible, training=training)
-        return self.final_norm(last(states, visible, training=training, newest=newest))
+        if self.blocks:
+            states = self.blocks[-1](states, visible, training=training, newest=newest)
+        elif newest is not None:
+            states = states[:, -newest:]
+        return self.final_norm(states)

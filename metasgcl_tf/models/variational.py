@@ -19,7 +19,7 @@ class VariationalTransformer(TransformerRecommender):
     Args:
         num_items: V.
         max_length: L, how many items of a history count, the newest ones.
-        num_decoder_layers: decoder blocks.
+        num_decoder_layers: decoder blocks; with none, latent vectors are states.
         residual_mean: `mean = F + linear(F)` of the encoder output F instead of `linear(F)`.
         kl_weight: beta, after the warm-up.
         kl_warmup_steps: updates over which beta rises linearly from 0.
@@ -51,8 +51,7 @@ class VariationalTransformer(TransformerRecommender):
         """See the base class."""
         TransformerRecommender.check_arguments(**arguments)
         check = rule_checker(arguments)
-        check("at least 1", lambda n: n >= 1, "num_decoder_layers")
-        check("0 or more", lambda x: x >= 0, "kl_weight", "kl_warmup_steps")
+        check("0 or more", lambda x: x >= 0, "num_decoder_layers", "kl_weight", "kl_warmup_steps")
 
     def create_layers(self, heads: keras.layers.Layer) -> None:
         """Creates the layers; `heads` map the encoder output to the mean and the spreads."""

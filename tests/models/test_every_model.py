@@ -443,7 +443,7 @@ BAD_ARGUMENTS = [
             ("negative_sampling", "pop", "one of popularity, log_uniform, uniform"),
         ]
     ),
-    *((name, "num_decoder_layers", 0, "at least 1") for name in ("meta_sgcl", "vsan", "contrast_vae")),
+    *((name, "num_decoder_layers", -1, "0 or more") for name in ("meta_sgcl", "vsan", "contrast_vae")),
     *((name, "kl_weight", -0.5, "0 or more") for name in VARIATIONAL),
     *((name, "kl_warmup_steps", -1, "0 or more") for name in VARIATIONAL),
     *((name, "contrastive_weight", -1.0, "0 or more") for name in VARIATIONAL if name != "vsan"),

@@ -275,6 +275,16 @@ def test_neither_the_future_nor_padding_changes_a_state(options):
     np.testing.assert_allclose(states[:, 1:], shorter, atol=1e-5)
 
 
+def test_without_decoder_blocks_latent_vectors_are_states():
+    model = build(num_decoder_layers=0)
+    found = model({"item_ids": X})
+    np.testing.assert_array_equal(found["states"], found["mean"])
+    newest = model({"item_ids": X}, newest=2)["states"]
+    np.testing.assert_array_equal(newest, found["mean"][:, -2:])
+    drawn = model({"item_ids": X}, training=True)
+    assert np.ptp([drawn["states"], drawn["meta_states"]], axis=0).min() > 0
+
+
 @pytest.mark.parametrize("recipe", [pipelines.next_item, pipelines.every_prefix], ids=lambda r: r.__name__)
 def test_it_can_be_fitted_from_every_recipe(make_split, recipe):
     model = build()

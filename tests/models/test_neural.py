@@ -140,10 +140,10 @@ JOINT = {"training": "joint"}  # the second of two steps knows no item loss
 @pytest.mark.parametrize(
     ("model", "item_loss", "options"),
     [
-        (SASRec, "softmax", {}),
+        pytest.param(SASRec, "softmax", {}, marks=pytest.mark.slow),
         pytest.param(SASRec, "sampled_softmax", {}, marks=pytest.mark.slow),
         pytest.param(SASRec, "gbce", {}, marks=pytest.mark.slow),
-        pytest.param(MetaSGCL, "softmax", {}, marks=pytest.mark.slow),
+        (MetaSGCL, "softmax", {}),
         pytest.param(MetaSGCL, "sampled_softmax", JOINT, marks=pytest.mark.slow),
         pytest.param(MetaSGCL, "gbce", JOINT, marks=pytest.mark.slow),
     ],

@@ -14,6 +14,8 @@ from typing import Any
 
 import keras
 
+from metasgcl_tf.errors import InputError
+
 Tensor = Any
 Variables = Sequence[keras.Variable]
 NAME = keras.backend.backend()
@@ -138,6 +140,19 @@ def compiled(function: Callable[..., Any], variables: Variables) -> Callable[...
         return jax.jit(stateless)
 
     return lambda *tensors, **static: with_static(**static)([v.value for v in variables], *tensors)
+
+
+def check(condition: Tensor, rule: str) -> None:
+    """Raises an error that states the rule unless a condition holds, a truth value or a scalar tensor.
+
+    Of a tensor TensorFlow's `InvalidArgumentError`, in a compiled function when that runs; JAX cannot raise
+    from there and lets it pass.
+    """
+    if isinstance(condition, bool):
+        if not condition:
+            raise InputError(f"The {rule}.")
+    elif NAME == "tensorflow":
+        tf.debugging.Assert(condition, [f"The {rule}."])
 
 
 def take_rows(table: keras.Variable, rows: Tensor) -> Tensor:

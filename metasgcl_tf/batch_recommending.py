@@ -65,6 +65,7 @@ def recommend_users(
     k = how_many(run.log, k)
     require(1 <= k <= run.log.num_items, "k", f"between 1 and the number of items, {run.log.num_items}", k)
     rows, named = rows_of(run.log, users), None if titles is None else read_titles(titles)
+    require(len(rows) > 0, "users", f"{ALL} or a file with an id a line, at least one", users)
     files = {name: folder / name for name in FILES_THAT_ANSWER}
     files |= {} if users == ALL else {"users": Path(users)}
     files |= {} if titles is None else {"titles": Path(titles)}

@@ -20,9 +20,8 @@ COLLAPSED_KL = 0.001
 class StopOnNonFinite(keras.callbacks.Callback):
     """Raises `NonFiniteLossError` at the first step where a term of the loss or the gradient is not finite.
 
-    A step sums up one number for the gradient, its norm, in the model's `gradient_norms`; on JAX, which keeps
-    it to itself within an epoch, a gradient is found by what it did to the next loss or the weights. A model
-    that the last step of an epoch broke is found before it is kept, so this stands before `KeepBest` and
+    A step sums up one number for the gradient, its norm, in the model's `gradient_norms`. A model that the
+    last step of an epoch broke is found before it is kept, so this stands before `KeepBest` and
     `KeepCheckpoints` in the list of callbacks.
 
     Args:

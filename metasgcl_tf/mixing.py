@@ -13,7 +13,7 @@ from metasgcl_tf.config import RunConfig
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import Part, Split, leave_one_out
 from metasgcl_tf.errors import require
-from metasgcl_tf.files import save_whole
+from metasgcl_tf.files import held, save_whole
 from metasgcl_tf.models import Hybrid, ItemCooccurrence, SequentialRecommender
 from metasgcl_tf.models.hybrid import mixed
 from metasgcl_tf.presets import preset_values
@@ -54,10 +54,11 @@ def mix_run(
     config = dataclasses.replace(run.config, training=dataclasses.replace(training, hybrid=True))
     split = leave_one_out(run.log)
     hybrid, found = mix(run.model, split, config, console)
-    run_folder.start(out, config, run.log)
-    save_whole(hybrid, out / run_folder.MODEL)
-    seconds = run_folder.read_metrics(source).get("seconds", 0.0) + time.perf_counter() - started
-    return write_report(out, hybrid, split, config, provenance, seconds, hybrid=found)
+    with held(out, "trains"):
+        run_folder.start(out, config, run.log)
+        save_whole(hybrid, out / run_folder.MODEL)
+        seconds = run_folder.read_metrics(source).get("seconds", 0.0) + time.perf_counter() - started
+        return write_report(out, hybrid, split, config, provenance, seconds, hybrid=found)
 
 
 def mix(

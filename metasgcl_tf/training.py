@@ -71,13 +71,16 @@ def resume(run: str | Path, *, console: Console | None = None) -> dict:
         What `metrics.json` holds; of a run that is finished, without doing anything.
 
     Raises:
-        InputError: no run folder, or one that another process writes to.
+        InputError: no run folder, or one that another process writes to, or one in which an update or a
+            mixture was cut short.
         Exception: as `train`.
     """
     run = Path(run)
     run_folder.check_begun(run)
     if report := run_folder.read_metrics(run):
         return report
+    anew = "a training that was cut short; an update or a mixture begins anew, with --overwrite"
+    require((run / run_folder.STARTED).is_file(), "resume", anew, str(run))
     config = run_folder.read_config(run)
     if checkpoints.files(run / checkpoints.FOLDER):
         return _train(run, config, InteractionLog.load(run), new=False, console=console)

@@ -15,7 +15,7 @@ from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.splitting import Split, leave_one_out
 from metasgcl_tf.errors import require, require_known
 from metasgcl_tf.evaluation import evaluate, held_out_ranks, report_of
-from metasgcl_tf.files import save_whole
+from metasgcl_tf.files import held, save_whole
 from metasgcl_tf.fitting import build_optimizer
 from metasgcl_tf.models import SequentialRecommender
 from metasgcl_tf.models.growing import grown
@@ -81,15 +81,16 @@ def update(
     found["before"] = by_target(model, split, run.log.num_items)
     start = evaluate(model, split, "valid")["masked"]["ndcg@10"]
     console.print(f"as it has grown  valid NDCG@10 {start:.4f}", highlight=False)
-    run_folder.start(out, config, split.log)
-    if model.learns():
-        model.compile(build_optimizer(config, steps_per_epoch=0))  # at a constant rate
-        carry_over(run.model.optimizer, model.optimizer)
-        save_whole(model, out / run_folder.MODEL)
-    model = best_of_training(model, split, config, out, console, start)
-    found["after"] = by_target(model, split, run.log.num_items)
-    seconds = time.perf_counter() - started
-    return write_report(out, model, split, config, provenance, seconds, update=found)
+    with held(out, "trains"):
+        run_folder.start(out, config, split.log)
+        if model.learns():
+            model.compile(build_optimizer(config, steps_per_epoch=0))  # at a constant rate
+            carry_over(run.model.optimizer, model.optimizer)
+            save_whole(model, out / run_folder.MODEL)
+        model = best_of_training(model, split, config, out, console, start)
+        found["after"] = by_target(model, split, run.log.num_items)
+        seconds = time.perf_counter() - started
+        return write_report(out, model, split, config, provenance, seconds, update=found)
 
 
 def configs(config: RunConfig, given: dict[str, Any]) -> tuple[RunConfig, RunConfig]:

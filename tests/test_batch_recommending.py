@@ -123,6 +123,7 @@ def test_who_has_seen_everything_gets_nothing_and_it_is_said(counted_run, tmp_pa
         ({"titles": "none.csv"}, "`titles` should be a CSV or TSV file"),
         ({"users": "none.txt"}, "none.txt: no such file"),
         ({"users": "empty.txt"}, "empty.txt: the file is empty"),
+        ({"users": "blank.txt"}, "`users` should be all or a file with an id a line, at least one"),
         ({"users": "strange.txt"}, "`user` should be one of the 36 users of the log.*'nobody'"),
     ],
 )
@@ -131,12 +132,13 @@ def test_what_is_refused(counted_run, tmp_path, monkeypatch, options, message):
     (tmp_path / "mine.csv.parts").mkdir()
     (tmp_path / "mine.csv.parts" / "letter.txt").touch()
     (tmp_path / "empty.txt").touch()
+    (tmp_path / "blank.txt").write_text("  \n \n")
     (tmp_path / "strange.txt").write_text("1\nnobody\n")
     (tmp_path / "titles.csv").write_text("item,title\n")
     with pytest.raises(InputError, match=message):
         recommend_users(counted_run, **({"out": "out.csv"} | options))
     assert (tmp_path / "mine.csv.parts" / "letter.txt").exists()
-    assert not (tmp_path / "out.csv").exists()
+    assert not list(tmp_path.glob("out.csv*"))
 
 
 def test_a_file_is_needed(capsys, counted_run):

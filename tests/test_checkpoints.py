@@ -17,9 +17,11 @@ from metasgcl_tf.data import pipelines
 from metasgcl_tf.errors import InputError, TrainingError
 from metasgcl_tf.files import held
 from metasgcl_tf.interruption import InterruptedTraining
+from metasgcl_tf.mixing import mix_run
 from metasgcl_tf.models import MetaSGCL
-from metasgcl_tf.run_folder import load_run, read_metrics
+from metasgcl_tf.run_folder import load_run, read_metrics, start
 from metasgcl_tf.training import resume, train
+from metasgcl_tf.updating import update
 from tests.killing import Killed, kill_after
 
 pytestmark = pytest.mark.usefixtures("no_baselines")
@@ -257,6 +259,26 @@ def test_a_broken_pipeline_is_one_line_and_leaves_the_checkpoints(config, tmp_pa
 def test_one_process_trains_in_a_folder(config, tmp_path):
     with held(tmp_path / "run", "trains"), pytest.raises(InputError, match="no other process trains"):
         train(config, tmp_path / "run")
+
+
+def test_an_update_or_a_mixture_keeps_out_of_a_folder_that_is_trained(whole, tmp_path):
+    later = tmp_path / "later.csv"
+    later.write_text("user_id,item_id,timestamp\nu0,i1,99\n")
+    with held(tmp_path / "run", "trains"):
+        for begins in (
+            lambda: update(whole, later, tmp_path / "run"),
+            lambda: mix_run(whole, tmp_path / "run"),
+        ):
+            with pytest.raises(InputError, match="no other process trains"):
+                begins()
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_an_update_or_a_mixture_that_was_cut_short_is_not_resumed_as_a_training(whole, tmp_path):
+    run = load_run(whole)
+    start(tmp_path / "run", run.config, run.log)  # what both of them begin with
+    with pytest.raises(InputError, match="`resume` should be a training that was cut short; an update or a "):
+        resume(tmp_path / "run")
 
 
 def test_what_cannot_be_resumed(whole, config, tmp_path, capsys):

@@ -42,6 +42,11 @@ class UserEmbedding(keras.layers.Layer):
         self._create_table(num_users)
         self._tracker.lock()
 
+    def check_known(self) -> None:
+        """Raises an `InputError` where training would teach one vector for all, which nobody is scored by."""
+        rule = "known before training: call `adapt` with the split, before `compile`"
+        require(self.num_users > 0, "num_users", rule, self.num_users)
+
     def call(self, user_index: Tensor | None = None, training: bool = False) -> Tensor:
         """Vectors of users, float32.
 

@@ -124,18 +124,25 @@ class SequentialRecommender(keras.Model):
         Returns:
             `(item_ids [B, k] int32, scores [B, k] float32)`, best first; a score of -inf marks places left
             over where fewer than k items could be recommended.
+
+        Raises:
+            InputError: `k` or `item_ids` breaks its rule.
         """
         require(1 <= k <= self.num_items, "k", f"between 1 and the number of items, {self.num_items}", k)
         item_ids = np.asarray(item_ids, "int32")
         if not len(item_ids):  # of a tensor of no size, TensorFlow cannot tell the other sizes
             return ops.zeros((0, k), "int32"), ops.zeros((0, k))
+        rule = "sequences of at least one place, [B, L]"
+        require(item_ids.ndim == 2 and item_ids.shape[1] > 0, "item_ids", rule, item_ids)
+        known = item_ids.min() >= 0 and item_ids.max() <= self.num_items
+        require(known, "item_ids", f"0 or an item, 1 to {self.num_items}: see `log.item_indices`", item_ids)
         if self._best_items is None:
             self._best_items = self._made_fast(self.best_items)
         wanted = {"k": k, "exclude_seen": exclude_seen}
         blocks = _blocks_of_like_length(_lengths(item_ids), pipelines.rows_in_cache(self.num_items))
         users = [] if user_index is None else [np.asarray(user_index, "int32")]
         found = [
-            self._best_items(_trimmed(item_ids[block]), *(known[block] for known in users), **wanted)
+            self._best_items(_trimmed(item_ids[block]), *(rows[block] for rows in users), **wanted)
             for block in blocks
         ]
         if len(found) == 1:
@@ -199,8 +206,14 @@ class SequentialRecommender(keras.Model):
         optimizer.apply(gradients, variables)
 
     def update(self, data: Any, optimizer: keras.optimizers.Optimizer, variables: list) -> dict[str, Tensor]:
-        """One update of the given variables on `compute_loss`; returns the running means of `loss_names`."""
+        """One update of the given variables on `compute_loss`; returns the running means of `loss_names`.
+
+        Raises:
+            tf.errors.InvalidArgumentError, on JAX InputError: targets for more positions than the model has.
+        """
         inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+        rule = f"max_length of the data should be at most that of the model, {self.max_length}"
+        backend.check(ops.shape(targets)[1] <= self.max_length, rule)
 
         def loss() -> Tensor:
             outputs = self.training_outputs(inputs, targets)

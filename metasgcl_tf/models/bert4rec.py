@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from metasgcl_tf import backend
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.augmentations import random_order
 from metasgcl_tf.layers.initializers import small_normal
@@ -108,7 +109,14 @@ class BERT4Rec(TransformerRecommender):
         return ops.logical_and(chosen, real)
 
     def training_outputs(self, inputs: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
-        """What `call` returns in training, with some of the targets hidden."""
+        """What `call` returns in training, with some of the targets hidden.
+
+        Raises:
+            tf.errors.InvalidArgumentError: a target is not the item at its place, as those of `next_item` are
+                not: [mask] would learn the item after the hidden one. Not on JAX, which cannot look.
+        """
+        own = ops.logical_or(ops.equal(targets, 0), ops.equal(targets, inputs["item_ids"]))
+        backend.check(ops.all(own), "targets should be the items of the window: see the recipe own_item")
         window = {"item_ids": inputs["item_ids"], "hidden": self.draw_hidden(targets)}
         return self(window, training=True)
 

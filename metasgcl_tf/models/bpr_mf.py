@@ -97,8 +97,9 @@ class BPRMF(SequentialRecommender):
         """See the base class.
 
         Raises:
-            InputError: the batch does not say whose it is.
+            InputError: the batch does not say whose it is, or there is no vector for anybody.
         """
+        self.users.check_known()
         require("user_index" in inputs, "user_index", "in every training batch", sorted(inputs))
         return super().training_outputs(inputs, targets)
 

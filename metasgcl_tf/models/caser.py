@@ -109,3 +109,13 @@ class Caser(NeuralRecommender):
         users = self.users(inputs.get("user_index"), training=training)
         users = ops.broadcast_to(users if users.ndim == 1 else users[:, None], ops.shape(sequence))
         return {"states": ops.concatenate([sequence, users, ops.ones_like(sequence[..., :1])], axis=-1)}
+
+    def training_outputs(self, inputs: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
+        """See the base class.
+
+        Raises:
+            InputError: the batch names users, and there is no vector for anybody.
+        """
+        if "user_index" in inputs:
+            self.users.check_known()
+        return super().training_outputs(inputs, targets)

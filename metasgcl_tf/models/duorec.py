@@ -7,6 +7,7 @@ from keras import ops
 
 from metasgcl_tf import losses
 from metasgcl_tf.data import pipelines
+from metasgcl_tf.errors import require
 from metasgcl_tf.models.base import Tensor, arguments_of
 from metasgcl_tf.models.neural import rule_checker, target_weights
 from metasgcl_tf.models.sasrec import SASRec
@@ -83,8 +84,14 @@ class DuoRec(SASRec):
         """`states`, and those that the contrast compares, each `[B, T, D]`.
 
         Both passes over a sequence are one; the one with the same next item is as long as it is.
+
+        Raises:
+            InputError: the batch lacks the sequences with the same next item.
         """
         compared = {name for pair in CONTRASTS[self.contrast] for name in pair}
+        if "same_target_states" in compared:
+            rule = "in every training batch: see the recipe prefix_pairs"
+            require("same_target_ids" in inputs, "same_target_ids", rule, sorted(inputs))
 
         def states_of(item_ids: Tensor) -> Tensor:
             return self({"item_ids": item_ids}, training=True, newest=targets.shape[1])["states"]

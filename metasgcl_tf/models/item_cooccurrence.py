@@ -61,7 +61,7 @@ class ItemCooccurrence(SequentialRecommender):
         nothing = np.zeros(0, np.float32)
         self._set_table(np.zeros(num_items + 2, np.int32), nothing.astype(np.int32), nothing)
         self.item_counts = self.add_weight(
-            name="item_counts", shape=(num_items + 1,), initializer="zeros", trainable=False
+            name="item_counts", shape=(num_items + 1,), initializer="zeros", trainable=False, autocast=False
         )
         self.create_variables()
 

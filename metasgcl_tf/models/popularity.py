@@ -25,7 +25,7 @@ class Pop(SequentialRecommender):
     def __init__(self, num_items: int, max_length: int = 50, **kwargs: Any) -> None:
         super().__init__(num_items, max_length, **kwargs)
         self.item_counts = self.add_weight(
-            name="item_counts", shape=(num_items + 1,), initializer="zeros", trainable=False
+            name="item_counts", shape=(num_items + 1,), initializer="zeros", trainable=False, autocast=False
         )
         self.create_variables()
 

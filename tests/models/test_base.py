@@ -3,12 +3,13 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from metasgcl_tf import losses
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.layers.embedding import ItemEmbedding
-from metasgcl_tf.models import MetaSGCL, Pop, SequentialRecommender
+from metasgcl_tf.models import ItemCooccurrence, MetaSGCL, Pop, SequentialRecommender
 
 
 class LastItem(SequentialRecommender):
@@ -41,6 +42,43 @@ def test_fit_logs_the_loss_of_a_model_with_one_update_and_it_learns():
     assert history["loss"][0] == pytest.approx(np.log(5), abs=0.2)
     assert history["loss"][-1] < 0.1
     assert ops.convert_to_numpy(model.recommend(item_ids[:, :2], k=1)[0]).tolist() == [[3], [4]]
+
+
+def test_windows_longer_than_the_model_are_refused():
+    model = LastItem(5, max_length=4)
+    model.compile()
+    rule = "max_length of the data should be at most that of the model, 4"
+    windows = np.ones((1, 5), np.int32)
+    with pytest.raises(InputError, match=rule):
+        model.train_on_batch({"item_ids": windows}, windows)
+    unknown = tf.TensorSpec((None, None), "int32")  # as the recipes have it
+    data = tf.data.Dataset.from_generator(
+        lambda: [({"item_ids": windows}, windows)], output_signature=({"item_ids": unknown}, unknown)
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rule):
+        model.fit(data, verbose=0)
+
+
+@pytest.mark.parametrize("item_ids", [[[1, 6]], [[1, -1]], [1, 2], [[], []]])
+def test_recommend_refuses_what_are_no_sequences_of_items(item_ids):
+    with pytest.raises(InputError, match=r"^`item_ids` should be "):
+        Pop(5).recommend(item_ids, k=1)
+
+
+def test_counts_are_not_rounded_in_half_precision(make_split):
+    split = make_split([[*[1] * 258, *[2] * 257, 3, 4]])
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        models = Pop(4), ItemCooccurrence(4, history_power=0.0, target_power=0.0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    for model in models:
+        model.adapt(split)
+        assert model.recommend([[3, 4]], k=2)[0].numpy().tolist() == [[1, 2]]
+    assert models[0].score_items({"item_ids": np.ones((1, 1), np.int32)})[0, 1:3].numpy().tolist() == [
+        258,
+        257,
+    ]
 
 
 @pytest.mark.parametrize("argument", [{"loss": "mse"}, {"metrics": ["mse"]}, {"weighted_metrics": ["mse"]}])

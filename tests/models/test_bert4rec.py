@@ -187,6 +187,13 @@ def test_fit_logs_that_loss(monkeypatch):
     assert history == {"loss": [pytest.approx(expected, rel=1e-5)]}
 
 
+def test_it_is_not_taught_the_items_after_those_hidden():
+    model = build()
+    model.compile("sgd")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="targets should be the items of the window"):
+        model.train_on_batch({"item_ids": X}, np.where(X > 0, X % NUM_ITEMS + 1, 0))
+
+
 def test_training_moves_every_weight_the_mask_among_them():
     model = build()
     model.compile(keras.optimizers.SGD(0.1))

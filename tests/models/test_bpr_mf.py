@@ -85,6 +85,14 @@ def test_training_needs_to_know_the_users():
         build().training_outputs({"item_ids": np.ones((2, 3), np.int32)}, np.ones((2, 1), np.int32))
 
 
+def test_training_needs_as_many_vectors_as_users():
+    model = BPRMF(5, hidden_dim=2)
+    model.compile()
+    inputs = {"item_ids": np.zeros((1, 1), np.int32), "user_index": np.zeros(1, np.int32)}
+    with pytest.raises(InputError, match=r"^`num_users` should be known before training: call `adapt`"):
+        model.train_on_batch(inputs, np.ones((1, 1), np.int32))
+
+
 # ---- scores -------------------------------------------------------------------------------------
 
 

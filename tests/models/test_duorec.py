@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import DuoRec, SASRec
 from metasgcl_tf.optimizers import RowWiseAdam
 
@@ -117,6 +118,11 @@ def test_it_encodes_what_is_compared_and_no_more(contrast, compared, passes, mon
     assert {states.shape for states in outputs.values()} == {(len(X), 1, DIM)}
     if "dropout_states" in outputs:  # the same sequences, another dropout
         assert (np.abs(outputs["states"] - outputs["dropout_states"]).max(axis=-1) > 1e-2).all()
+
+
+def test_training_needs_sequences_with_the_same_next_item():
+    with pytest.raises(InputError, match=r"^`same_target_ids` should be in every training batch"):
+        build().training_outputs({"item_ids": X}, Y)
 
 
 def test_the_contrast_pulls_sequences_with_the_same_next_item_together():

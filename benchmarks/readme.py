@@ -1,5 +1,6 @@
 """Rewrites the tables of README.md and docs/ from `benchmarks/results/`: `python -m benchmarks.readme`."""
 
+import argparse
 import re
 from pathlib import Path
 
@@ -129,5 +130,6 @@ def updated(page: Path) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for page in PAGES:
         page.write_text(updated(page), encoding="utf-8")

@@ -6,7 +6,14 @@ from typing import Any, NoReturn
 import metasgcl_tf
 from metasgcl_tf.comparison_arguments import add_compare, add_hybrid
 from metasgcl_tf.report_arguments import add_report
-from metasgcl_tf.shared_arguments import add_columns, add_data, add_model, add_set, add_settings
+from metasgcl_tf.shared_arguments import (
+    add_columns,
+    add_data,
+    add_model,
+    add_ratings,
+    add_set,
+    add_settings,
+)
 from metasgcl_tf.tuning_arguments import add_tune
 
 DESCRIPTION = "Sequential recommendation: train a model on an interaction log, rank what comes next."
@@ -117,6 +124,7 @@ def add_update(commands: Any) -> None:
         help="what came after the log of the run, in any format of a log",
     )
     add_columns(update)
+    add_ratings(update)
     add("--epochs", type=int, metavar="N", help="at most N passes over the training targets (default 5)")
     add_set(
         update,
@@ -132,7 +140,8 @@ def add_recommend(commands: Any) -> None:
     recommend = commands.add_parser(
         "recommend",
         usage="%(prog)s RUN (--history | --user | --histories | --users) ...\n"
-        "       [--k N] [--out FILE] [--titles FILE] [--include-seen]",
+        "       [--k N] [--out FILE] [--titles FILE] [--include-seen]\n"
+        "       [--user-col COLUMN] [--item-col COLUMN] [--time-col COLUMN]",
         help="the best next items, in the log's own ids",
         description="The best next items for one history, for a user of the log, for a file of histories, or "
         "for many users of the log. Histories need not be of its users; items that are not in it are ignored "
@@ -146,7 +155,8 @@ def add_recommend(commands: Any) -> None:
     who.add_argument(
         "--histories",
         metavar="FILE",
-        help=".txt with a line `user item item ...` each, or any other format of a log",
+        help=".txt with a line `user item item ...` each, or any other format of a log; a table with the "
+        "columns that the log had, or usual ones, if --user-col and so on do not name them",
     )
     who.add_argument(
         "--users",
@@ -158,6 +168,7 @@ def add_recommend(commands: Any) -> None:
     add("--out", metavar="FILE", help="write a CSV or .parquet file instead of printing a table")
     add("--titles", metavar="FILE", help="CSV or TSV with the columns item and title")
     add("--include-seen", action="store_true", help="recommend items of the history too")
+    add_columns(recommend)
 
 
 def add_export(commands: Any) -> None:

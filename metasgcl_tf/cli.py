@@ -1,6 +1,7 @@
 """The command line, `metasgcl COMMAND`: parses and calls, nothing else."""
 
 import argparse
+import dataclasses
 import gc
 import importlib.util
 import math
@@ -62,13 +63,21 @@ def print_run(report: dict[str, Any], out: str | Path, console: Any) -> None:
     console.print(done, highlight=False, markup=False, soft_wrap=True)
 
 
+def beside(run: str, what: str) -> Path:
+    """Where what is made of a run goes, if nothing else is said."""
+    named = Path(run)
+    if named.name in ("", ".."):  # no name of its own
+        named = named.resolve()
+    return named.with_name(f"{named.name}-{what}")
+
+
 def run_hybrid(arguments: argparse.Namespace) -> None:
     """Mixes a run with co-occurrence and prints the table."""
     from rich.console import Console
 
     from metasgcl_tf.mixing import mix_run
 
-    out, console = arguments.out or f"{arguments.run.rstrip('/')}-hybrid", Console()
+    out, console = arguments.out or beside(arguments.run, "hybrid"), Console()
     print_run(mix_run(arguments.run, out, overwrite=arguments.overwrite, console=console), out, console)
 
 
@@ -79,7 +88,7 @@ def run_update(arguments: argparse.Namespace) -> None:
     from metasgcl_tf.reports.tables import update_table
     from metasgcl_tf.updating import update
 
-    out, console = arguments.out or f"{arguments.run.rstrip('/')}-updated", Console()
+    out, console = arguments.out or beside(arguments.run, "updated"), Console()
     given = parse_settings(arguments.set) | given_options(arguments)
     report = update(arguments.run, arguments.data, out, given, overwrite=arguments.overwrite, console=console)
     console.print(update_table(report["update"]))
@@ -178,6 +187,7 @@ def run_recommend(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from metasgcl_tf import recommendation_files, recommending
+    from metasgcl_tf.config import DataConfig
     from metasgcl_tf.reports.tables import recommendations_table
     from metasgcl_tf.run_folder import load_run
 
@@ -193,7 +203,9 @@ def run_recommend(arguments: argparse.Namespace) -> None:
         known = [recommending.user_of(run.log, arguments.user)]
         histories = {arguments.user: run.log.raw_items(run.log.history(known[0]))}
     else:
-        histories = recommendation_files.read_histories(arguments.histories)
+        columns = DataConfig(**given_options(arguments)).columns
+        known_columns = dataclasses.replace(run.config.data, rating_col=None).columns
+        histories = recommendation_files.read_histories(arguments.histories, columns, known_columns)
     k = recommending.how_many(run.log, arguments.k)
     found = recommending.recommend(
         run, histories, k=k, exclude_seen=not arguments.include_seen, user_index=known

@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from metasgcl_tf.datasets.named import check_exists
 from metasgcl_tf.files import writable
 from metasgcl_tf.interruption import InterruptedTraining, sigterm_raised
 from metasgcl_tf.models import MODELS
@@ -65,6 +66,7 @@ def compare(
     runs = plan(list(MODELS) if everything else names, seeds, given, out)
     if not overwrite:
         check_finished(runs)
+    check_data(runs)
     with writable(out):
         out.mkdir(parents=True, exist_ok=True)
     failures = train_missing(runs, console)
@@ -81,6 +83,12 @@ def compare(
     if not folders:
         return None
     return made_by() | leaderboard([Entry(*entry) for entry in folders.items()], failures)
+
+
+def check_data(runs: Sequence[PlannedRun]) -> None:
+    """Raises an `InputError` where the log of a run that is not finished does not exist."""
+    for log in dict.fromkeys(run.config.data.data for run in runs if not run.finished()):
+        check_exists(log)
 
 
 def train_missing(

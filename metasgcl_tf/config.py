@@ -7,6 +7,7 @@ import math
 from typing import Any, get_args
 
 from metasgcl_tf.data import pipelines
+from metasgcl_tf.data.columns import Columns
 from metasgcl_tf.data.noise import with_noise
 from metasgcl_tf.data.splitting import Split
 from metasgcl_tf.errors import InputError, nearest, require, require_known, shown, shown_name
@@ -38,6 +39,12 @@ class DataConfig:
     min_rating: float | None = None
     k_core: int = 5
     noise: float = 0.0
+
+    @property
+    def columns(self) -> Columns | None:
+        """Those of a table that are named; None where none is."""
+        named = Columns(self.user_col, self.item_col, self.time_col, self.rating_col)
+        return None if named == Columns() else named
 
 
 @dataclasses.dataclass(frozen=True)

@@ -129,6 +129,6 @@ def chosen(names: Sequence[str]) -> list[str]:
     Raises:
         InputError: there is no such experiment.
     """
-    for name in names:
+    for name in names or [""]:
         require_known("experiment", name, [*EXPERIMENTS, ALL])
     return [name for name in EXPERIMENTS if name in names or ALL in names]

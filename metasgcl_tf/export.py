@@ -43,13 +43,17 @@ def export(run_folder: str | Path, to: str | Path, *, core_k: int = 100, formats
         it a warning says so.
 
     Raises:
-        InputError: no such run, another backend than TensorFlow, an id that no line of a text file can hold,
-            a format that cannot hold the model, or a folder that cannot be written.
+        InputError: no such run or one that is not finished, another backend than TensorFlow, an id that no
+            line of a text file can hold, a format that cannot hold the model, or a folder that cannot be
+            written.
     """
     require(backend.NAME == "tensorflow", "KERAS_BACKEND", "tensorflow, to export", backend.NAME)
     require(core_k >= 1, "core_k", "at least 1", core_k)
     conversion.check_formats(formats)
+    report = read_metrics(run_folder)
     run, to = load_run(run_folder), Path(to)
+    over = "one whose training is over: `metasgcl train --resume` goes on with it"
+    require(bool(report), "run", over, str(run_folder))
     core_k = min(core_k, run.log.num_items)
     with writable(to, "to"):
         to.mkdir(parents=True, exist_ok=True)
@@ -58,7 +62,7 @@ def export(run_folder: str | Path, to: str | Path, *, core_k: int = 100, formats
         write_artefacts(run, writing, core_k, formats)
         histories = write_sample(run, writing, core_k)
         write_warmup(run, writing, to.resolve().name, histories)
-        (writing / "model_card.md").write_text(model_card(run, read_metrics(run_folder)), encoding="utf-8")
+        (writing / "model_card.md").write_text(model_card(run, report), encoding="utf-8")
         for name in LINKED:
             (writing / name).symlink_to(Path("serving") / name)
         writing.chmod(0o755)

@@ -67,8 +67,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "sasrec": CLOTHING,
         "item_cooccurrence": {"recency_decay": 0.9, "history_power": 0.5, "target_power": 0.0},
     },
-    "beauty": {"meta_sgcl": TOYS},
-    "sports": {"meta_sgcl": TOYS},
     "ml-1m": {
         "meta_sgcl": MOVIES | {"cooccurrence_start": True, "kl_weight": 0.001, "epochs": 36, "patience": 36},
         "sasrec": MOVIES | {"num_layers": 3, "epochs": 40, "patience": 40},
@@ -83,7 +81,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
-
+PRESETS |= dict.fromkeys(("beauty", "sports"), PRESETS["toys"])
 
 # Model -> variant -> what it changes, whatever the data set. Step 2 of Meta-SGCL's update is contrast alone:
 # without contrast there is no step 2.

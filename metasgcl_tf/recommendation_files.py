@@ -1,5 +1,6 @@
 """Files of recommendations: histories and titles to read, answers to write."""
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,13 +8,26 @@ from typing import Any
 
 import polars as pl
 
-from metasgcl_tf.data.readers import read_interactions
+from metasgcl_tf.data.readers import Columns, read_interactions
 from metasgcl_tf.errors import InputError
 
 
-def read_histories(path: str | os.PathLike) -> dict[Any, list[Any]]:
-    """Histories by user from any file that `read_interactions` reads, oldest first."""
-    frame = read_interactions(path)
+def read_histories(
+    path: str | os.PathLike, columns: Columns | None = None, otherwise: Columns | None = None
+) -> dict[Any, list[Any]]:
+    """Histories by user from any file that `read_interactions` reads, oldest first.
+
+    Args:
+        path: the file.
+        columns: of a table; without any, those of `otherwise` that the training log had, or usual names.
+        otherwise: see `columns`.
+    """
+    frame = None
+    if columns is None and otherwise is not None:
+        with contextlib.suppress(InputError):  # another format, or a table with other columns
+            frame = read_interactions(path, otherwise)
+    if frame is None:
+        frame = read_interactions(path, columns)
     if "time" in frame.columns:
         frame = frame.sort("time", maintain_order=True)
     grouped = frame.group_by("user", maintain_order=True).agg("item")
@@ -68,8 +82,9 @@ def write_recommendations(
         else:
             path.write_text(found.write_csv(), encoding="utf-8")
     except OSError as error:
+        reason = error.strerror or error
         raise InputError(
-            f"`out` should be a file that can be written. Received: {str(path)!r} ({error.strerror})."
+            f"`out` should be a file that can be written. Received: {str(path)!r} ({reason})."
         ) from None
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from metasgcl_tf.comparing import train_missing
+from metasgcl_tf.comparing import check_data, train_missing
 from metasgcl_tf.config import build_config
-from metasgcl_tf.datasets.named import check_exists
 from metasgcl_tf.errors import require
 from metasgcl_tf.experiments import EXPERIMENTS, Row
 from metasgcl_tf.files import writable
@@ -66,8 +65,7 @@ def report(
     if not overwrite:
         check_finished(runs)
     if train:
-        for log in dict.fromkeys(run.config.data.data for run in runs if not run.finished()):
-            check_exists(log)
+        check_data(runs)
     for folder in (out, *dict.fromkeys(run.folder.parent for run in runs)):
         with writable(folder):
             folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,9 @@ def load_run(run: str | Path, compile: bool = True) -> Run:
         run: the folder.
         compile: bring the optimizer back too; scores need none.
 
+    Returns:
+        The run, with a warning where its training is not over.
+
     Raises:
         InputError: no such folder, one without a configuration, log or model, or with links that lead out.
     """
@@ -171,4 +175,6 @@ def load_run(run: str | Path, compile: bool = True) -> Run:
             f"`run` should hold a model and a log of one training. Received: {run}, a model of "
             f"{model.num_items} items and a log of {log.num_items}."
         )
+    if not (run / METRICS).is_file():
+        warnings.warn(f"The training in {run} is not over: its best epoch so far answers.", stacklevel=2)
     return Run(config, log, model)

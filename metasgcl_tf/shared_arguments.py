@@ -12,9 +12,10 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="NAME|PATH",
         help="synthetic (default), ml-1m, toys, clothing, beauty, sports, or a file:"
-        " .csv .tsv .parquet .inter .dat .json .txt, also .gz",
+        " .csv .tsv .parquet .inter .dat .json .jsonl .txt, also .gz",
     )
     add_columns(parser)
+    add_ratings(parser)
     add(
         "--k-core",
         type=int,
@@ -35,6 +36,11 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="column of the times (default: a usual name; without any, the order of the rows counts)",
     )
+
+
+def add_ratings(parser: argparse.ArgumentParser) -> None:
+    """The options that say which interactions are rated well enough."""
+    add = parser.add_argument
     add("--rating-col", metavar="COLUMN", help="column of the ratings (default: a usual name)")
     add("--min-rating", type=float, metavar="X", help="keep interactions rated X or more (default: all)")
 

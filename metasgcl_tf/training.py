@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from metasgcl_tf.callbacks import EpochLines, WarnOnPosteriorCollapse
 from metasgcl_tf.checkpoint_callbacks import KeepCheckpoints
 from metasgcl_tf.config import RunConfig
 from metasgcl_tf.data.interactions import InteractionLog
-from metasgcl_tf.data.readers import Columns
 from metasgcl_tf.data.splitting import Split, leave_one_out
 from metasgcl_tf.datasets import load
 from metasgcl_tf.errors import InputError, require
@@ -23,6 +23,7 @@ from metasgcl_tf.fitting import fit
 from metasgcl_tf.interruption import stop_request
 from metasgcl_tf.mixing import mix
 from metasgcl_tf.models import MODELS, SequentialRecommender
+from metasgcl_tf.presets import PRESETS
 from metasgcl_tf.provenance import made_by
 from metasgcl_tf.reports.projector import write_projector
 from metasgcl_tf.run_report import write_report
@@ -55,6 +56,7 @@ def train(
     """
     run = Path(out)
     run_folder.check_free(run, overwrite)
+    warn_of_defaults(config)
     return _train(run, config, load_log(config), new=True, console=console)
 
 
@@ -126,6 +128,13 @@ def build_model(config: RunConfig, split: Split) -> SequentialRecommender:
     return model
 
 
+def warn_of_defaults(config: RunConfig) -> None:
+    """Warns where the preset has nothing for the model, so that its defaults count."""
+    preset, model = config.data.preset or config.data.data, config.training.model
+    if preset in PRESETS and model not in PRESETS[preset] and MODELS[model].learns():
+        warnings.warn(f"The preset {preset} has nothing for {model}: its defaults count.", stacklevel=3)
+
+
 def check_trainable(split: Split) -> None:
     """Raises an `InputError` unless there is something to train on."""
     if not len(split.training_pairs(1)[0]):
@@ -149,11 +158,8 @@ def computing_in(config: RunConfig) -> Iterator[None]:
 def load_log(config: RunConfig) -> InteractionLog:
     """The log that the configuration names."""
     data = config.data
-    named = {"user": data.user_col, "item": data.item_col, "time": data.time_col, "rating": data.rating_col}
-    given = {role: column for role, column in named.items() if column is not None}
-    columns = Columns(**given) if given else None
     kept = {"k_core": data.k_core, "min_rating": data.min_rating}
-    return load(data.data, columns=columns, manual_dir=data.manual_dir, **kept)
+    return load(data.data, columns=data.columns, manual_dir=data.manual_dir, **kept)
 
 
 def best_of_training(

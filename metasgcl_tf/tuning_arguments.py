@@ -60,7 +60,12 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     add("--tuner", metavar="NAME", help="bayesian (default), hyperband, random or grid")
     add("--objective", metavar="NAME", help="what a trial scores (default val_ndcg@10)")
     add("--trials", type=int, metavar="N", help="how many (default 20)")
-    add("--max-time", type=seconds, metavar="TIME", help="2h, 90m: begin no trial that would end later")
+    add(
+        "--max-time",
+        type=seconds,
+        metavar="TIME",
+        help="2h, 90m, 600s: begin no trial that would end later",
+    )
 
 
 def add_roles(parser: argparse.ArgumentParser) -> None:

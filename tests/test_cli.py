@@ -78,6 +78,16 @@ def test_help_does_not_wait_for_tensorflow():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("run", "there"),
+    [("runs/shop/", "runs/shop-hybrid"), (".", "../here-hybrid"), ("..", "../../above-hybrid")],
+)
+def test_what_is_made_of_a_run_goes_beside_it(tmp_path, monkeypatch, run, there):
+    (tmp_path / "above" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "above" / "here")
+    assert cli.beside(run, "hybrid").resolve() == Path(there).resolve()
+
+
 def test_ctrl_c_says_so(capsys, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt

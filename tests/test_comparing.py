@@ -300,6 +300,7 @@ REFUSED = {
     "--set dropuot=1": ["`dropuot`", "did you mean 'dropout'"],
     "--models pop --set dropout=0.1": ["`dropout`"],
     "--models sasrec --set dropout=1": ["`dropout`", "below 1"],
+    "--data nowhere.csv": ["must be an existing file", "'nowhere.csv'"],
     "--preset toyz": ["`preset`", "did you mean 'toys'"],
     "--out file": ["`out`", "file"],
 }  # fmt: skip

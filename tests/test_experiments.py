@@ -57,6 +57,8 @@ def test_experiments_by_name():
     assert chosen(["fig6", "table2"]) == ["table2", "fig6"] and chosen(["all"]) == list(EXPERIMENTS)
     with pytest.raises(InputError, match=r"`experiment` should be one of table2, .* did you mean 'table2'"):
         chosen(["table22"])
+    with pytest.raises(InputError, match="`experiment` should be one of"):
+        chosen([])
 
 
 def test_the_papers_rows_by_table_and_key():

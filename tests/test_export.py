@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 import subprocess
 import sys
 
@@ -223,6 +224,20 @@ def test_the_card_shows_names_from_outside_as_they_are(run, trained_run):
     assert "<h1>Meta-SGCL on a|b`&lt;script&gt; # x</h1>" in shown
     assert "<code>logs/a|b`&lt;script&gt; # x.csv</code>" in shown
     assert ">&lt;img&gt;|</td>" in shown and "<code>metasgcl `x` &lt;b&gt;</code>" in shown
+
+
+def test_the_card_of_an_update_names_what_came_later(exported, run, trained_run):
+    card = model_card(run, read_metrics(trained_run) | {"update": {"data": "later.csv"}})
+    assert "cycle.csv` and, later, `later.csv`; item ids" in card
+
+
+def test_a_training_that_is_not_over_is_not_exported(trained_run, tmp_path):
+    shutil.copytree(trained_run, tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    over = pytest.warns(UserWarning, match=r"The training in .* is not over: its best epoch so far answers")
+    with over, pytest.raises(InputError, match="`run` should be one whose training is over"):
+        export(tmp_path / "run", tmp_path / "versions")
+    assert not (tmp_path / "versions").exists()
 
 
 def test_what_cannot_be_exported(trained_run, tmp_path):

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from metasgcl_tf import recommendation_files, recommending
+from metasgcl_tf.data.readers import Columns
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.models import BPRMF
 from metasgcl_tf.reports.tables import recommendations_table
@@ -148,6 +149,21 @@ def test_histories_are_read_in_time_order(tmp_path):
     assert recommendation_files.read_histories(tmp_path / "new.csv") == {"b": ["z", "x"], "a": ["y", "x"]}
     (tmp_path / "new.txt").write_text("7 501 502\n8 501\n")
     assert recommendation_files.read_histories(tmp_path / "new.txt") == {7: [501, 502], 8: [501]}
+
+
+def test_histories_have_the_columns_of_the_log_or_usual_ones_or_those_named(tmp_path):
+    of_the_log, named = Columns("who", "what", "when"), Columns("a", "b", "c")
+    read = recommendation_files.read_histories
+    expected = {"u": ["z", "x"]}
+    for header in ("who,what,when", "user,item,time"):
+        (tmp_path / "new.csv").write_text(f"{header}\nu,x,3\nu,z,1\n")
+        assert read(tmp_path / "new.csv", None, of_the_log) == expected
+    (tmp_path / "new.txt").write_text("u z x\n")
+    assert read(tmp_path / "new.txt", None, of_the_log) == expected
+    (tmp_path / "new.csv").write_text("a,b,c\nu,x,3\nu,z,1\n")
+    assert read(tmp_path / "new.csv", named, of_the_log) == expected
+    with pytest.raises(InputError, match="name it with --user-col"):
+        read(tmp_path / "new.csv", None, of_the_log)
 
 
 def test_titles_stand_beside_their_items(tmp_path, counted):

@@ -27,7 +27,7 @@ from tests.made_up import MadeUp
 
 @pytest.fixture
 def made_up(monkeypatch):
-    monkeypatch.setattr(reporting, "check_exists", lambda log: None)
+    monkeypatch.setattr(reporting, "check_data", lambda runs: None)
     return MadeUp(monkeypatch)
 
 

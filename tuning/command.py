@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from metasgcl_tf.config import build_config
-from metasgcl_tf.errors import InputError
+from metasgcl_tf.errors import InputError, require
 from metasgcl_tf.names import data_name, file_name, name_of
 from metasgcl_tf.reports.tables import results_table
 from metasgcl_tf.tuning.best import CONFIG, RUN
@@ -35,7 +35,8 @@ def run(layers: Sequence[dict[str, Any]], options: argparse.Namespace, console: 
         InputError: something given is unusable.
     """
     use_one_gpu()
-    lost_after = options.lost_after or LOST_AFTER
+    lost_after = LOST_AFTER if options.lost_after is None else options.lost_after
+    require(lost_after > 0, "lost_after", "above 0 seconds", lost_after)
     with role_of_process(options.role, options.chief):
         if options.role == "worker":
             with tempfile.TemporaryDirectory() as place:

@@ -52,8 +52,13 @@ def find_columns(path: Path, names: Sequence[str], columns: Columns | None) -> d
     return found
 
 
+def is_usual(name: str, roles: Sequence[str] = tuple(USUAL_NAMES)) -> bool:
+    """Whether a column of this name is looked for, to have one of the roles."""
+    return any(name.lower().replace("_", "") in USUAL_NAMES[role] for role in roles)
+
+
 def _usual_column(path: Path, names: Sequence[str], role: str) -> str | None:
-    usual = [name for name in names if name.lower().replace("_", "") in USUAL_NAMES[role]]
+    usual = [name for name in names if is_usual(name, [role])]
     if len(usual) > 1:
         raise InputError(
             f"{path}: more than one column may be the {role}; choose with --{role}-col among {shown(usual)}."

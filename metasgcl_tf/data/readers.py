@@ -1,20 +1,24 @@
 """Files of interactions, whatever their format, as one Polars table."""
 
+import contextlib
 import csv
 import json
 import os
+import re
 from pathlib import Path
 
 import polars as pl
 
 from metasgcl_tf.data.column_types import typed_columns
 from metasgcl_tf.data.columns import Columns as Columns
-from metasgcl_tf.data.columns import find_columns, refuse_columns
+from metasgcl_tf.data.columns import find_columns, is_usual, refuse_columns
 from metasgcl_tf.data.parquet_files import read_parquet
 from metasgcl_tf.data.text_files import check_fields, empty_quoted_fields, read_text, split_lines
 from metasgcl_tf.errors import InputError, first_line, shown
 
-FORMATS = ".txt, .csv, .tsv, .inter, .dat, .json (each also with .gz) or .parquet"
+FORMATS = ".txt, .csv, .tsv, .inter, .dat, .json, .jsonl (each also with .gz) or .parquet"
+
+_KEY = re.compile(rb'"([^"\\]{1,64})"\s*:')
 
 INTER_TYPES = ("token", "token_seq", "float", "float_seq")
 
@@ -25,7 +29,7 @@ def read_interactions(path: str | os.PathLike, columns: Columns | None = None) -
     - `.csv`, `.tsv`: a header and one interaction a line; fields may be quoted.
     - `.parquet`: the same as a typed table.
     - `.inter`: RecBole's atomic file, a header `user_id:token<tab>item_id:token...` and no quotes.
-    - `.json`: one object a line, such as the Amazon reviews (`reviewerID`, `asin`, ...).
+    - `.json`, `.jsonl`, `.ndjson`: one object a line, such as the Amazon reviews (`reviewerID`, `asin`, ...).
     - `.dat`: MovieLens' `user::item::rating::time` without a header.
     - `.txt`: a line `user item item ...`, oldest first; a user may go on in a later line.
 
@@ -64,7 +68,7 @@ def read_interactions(path: str | os.PathLike, columns: Columns | None = None) -
             return _read_delimited(path, "\t", columns)
         case ".inter":
             return _read_inter(path, columns)
-        case ".json":
+        case ".json" | ".jsonl" | ".ndjson":
             return _read_json(path, columns)
         case ".dat":
             return _read_ratings_dat(path, columns)
@@ -145,7 +149,7 @@ def _read_json(path: Path, columns: Columns | None) -> pl.DataFrame:
         first = None
     if not isinstance(first, dict):
         raise InputError(f"{path}: every line must be one JSON object. Received: something else in line 1.")
-    wanted = find_columns(path, list(first), columns)
+    wanted = find_columns(path, _keys(data, first), columns)
     try:
         table = pl.read_ndjson(data, schema=dict.fromkeys(wanted.values(), pl.String))
     except pl.exceptions.PolarsError as error:
@@ -153,6 +157,19 @@ def _read_json(path: Path, columns: Columns | None) -> pl.DataFrame:
         raise InputError(f"{path}: every line must be one JSON object. Received: {received}.") from None
     table = table.select(pl.col(name).alias(role) for role, name in wanted.items())
     return typed_columns(table.with_row_index("line", offset=1), path, text=True, unit="line")
+
+
+def _keys(data: bytes, first: dict) -> list[str]:
+    """The keys of the first object, and of all if a later one has more that would be looked for."""
+    written = {key.decode() for key in set(_KEY.findall(data))}
+    if not any(map(is_usual, written - first.keys())):
+        return list(first)
+    keys = dict.fromkeys(first)
+    for line in data.split(b"\n"):
+        # What is malformed is refused when the table is read.
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
+            keys |= dict.fromkeys(json.loads(line))
+    return list(keys)
 
 
 def _malformed_line(data: bytes) -> str | None:

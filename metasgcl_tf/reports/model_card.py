@@ -34,12 +34,13 @@ def model_card(run: Run, report: dict[str, Any]) -> str:
     ]
     versions = ", ".join(f"{package} {version}" for package, version in report["versions"].items())
     kind = "text" if log.items.dtype == pl.String else "64-bit integers"
+    later = f" and, later, {code(report['update']['data'])}" if "update" in report else ""
     lines = [
         f"# {title} on {plain(data_name(config.data.data))}",
         summary(config.training.model),
         "## Data",
         f"{report['counts']['interactions']:,} interactions of {log.num_users:,} users with "
-        f"{log.num_items:,} items, from {code(config.data.data)}; item ids are {kind}.",
+        f"{log.num_items:,} items, from {code(config.data.data)}{later}; item ids are {kind}.",
         "## Figures",
         f"Protocol: {plain(report['protocol'])}.",
         markdown_table(head, figures, text_columns=2),

@@ -111,7 +111,9 @@ def serving_asker(folder: Path, k: int) -> Ask:
     def ask(histories: list[list]) -> Answer:
         found = model.ask(history=padded(histories), k=k)
         item_ids = found["item_ids"]
-        return item_ids.astype(str) if item_ids.dtype == object else item_ids, found["scores"]
+        if item_ids.dtype == object:  # UTF-8
+            item_ids = np.array([[each.decode() for each in row] for row in item_ids])
+        return item_ids, found["scores"]
 
     return ask
 

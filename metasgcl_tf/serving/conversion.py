@@ -42,15 +42,17 @@ def convert(core: Core, formats: list[str], folder: Path) -> None:
 
 
 def _to_onnx(core: Core, function: tf.types.experimental.PolymorphicFunction, path: Path) -> None:
+    import onnx
     import tf2onnx
 
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     model, _ = tf2onnx.convert.from_function(
         function, input_signature=function.input_signature, opset=ONNX_OPSET, output_path=str(path)
     )
     # A table that is no variable would have to be given with every request.
     if tables := [each.name for each in model.graph.input if each.name != "history"]:
         raise ValueError(f"the tables {', '.join(tables)} would be inputs")
+    onnx.checker.check_model(model)  # the converter writes down operations that ONNX does not have
 
 
 def _to_litert(core: Core, function: tf.types.experimental.PolymorphicFunction, path: Path) -> None:

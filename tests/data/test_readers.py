@@ -83,6 +83,15 @@ def test_named_columns_are_taken_and_no_others(tmp_path):
     assert read_interactions(path, Columns("who", "what", time="when"))["time"].to_list() == [2, 1]
 
 
+def test_a_key_that_the_first_object_lacks_is_missed_and_not_passed_over(tmp_path):
+    late = '{"user": 1, "item": 2, "more": {"rating": 1}}\n{"user": 1, "item": 3, "time": 4}\n'
+    with pytest.raises(InputError, match=r"time must be .* None in line 1"):
+        read_interactions(write(tmp_path / "log.jsonl", late))
+    nested = '{"user": 1, "item": 2}\n{"user": 1, "item": 3, "more": {"time": 1}}\n'
+    frame = read_interactions(write(tmp_path / "log.ndjson", nested))
+    assert frame.columns == ["user", "item"] and frame.rows() == [(1, 2), (1, 3)]
+
+
 def test_named_columns_reach_json_and_inter(tmp_path):
     inter = write(tmp_path / "log.inter", "who:token\twhat:token\n1\t2\n")
     objects = write(tmp_path / "log.json", '{"who": 1, "what": "2"}\n')

@@ -7,8 +7,11 @@ import polars as pl
 import pytest
 
 from metasgcl_tf import cli
+from metasgcl_tf.config import build_config
+from metasgcl_tf.export import export
 from metasgcl_tf.serving import check
 from metasgcl_tf.serving.check import ARTEFACTS, SAMPLE, compared, serve_check
+from metasgcl_tf.training import train
 
 
 @pytest.mark.parametrize("artefact", ARTEFACTS)
@@ -23,6 +26,16 @@ def test_every_artefact_agrees(exported, artefact, monkeypatch):
 def test_64_bit_ids(counted_version, monkeypatch):
     monkeypatch.setattr(check, "CALLS", {1: 2})
     assert check.check(counted_version, "serving")["same_ids"] == 36
+
+
+def test_ids_beyond_ascii(tmp_path, monkeypatch):
+    lines = "".join(f"u{user} {' '.join(f'é{(user + n) % 8}' for n in range(6))}\n" for user in range(8))
+    (tmp_path / "log.txt").write_text(lines, encoding="utf-8")
+    config = build_config({"data": str(tmp_path / "log.txt"), "model": "pop"})
+    train(config, tmp_path / "run")
+    monkeypatch.setattr(check, "CALLS", {1: 2})
+    found = check.check(export(tmp_path / "run", tmp_path / "versions"), "serving")
+    assert found["agrees"] and found["users"] == found["same_ids"] == 8
 
 
 def test_the_command_uses_clean_processes_and_tells_of_wrong_answers(counted_version, tmp_path, capsys):

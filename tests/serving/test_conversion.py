@@ -6,6 +6,9 @@ import pytest
 
 from metasgcl_tf.errors import InputError
 from metasgcl_tf.export import export
+from metasgcl_tf.models import BPRMF
+from metasgcl_tf.serving.conversion import convert
+from metasgcl_tf.serving.core import Core
 
 
 def test_a_model_that_a_format_cannot_hold(counted_run, tmp_path):
@@ -14,6 +17,11 @@ def test_a_model_that_a_format_cannot_hold(counted_run, tmp_path):
     ):
         export(counted_run, tmp_path, formats=["onnx"])
     assert not list(tmp_path.iterdir())
+
+
+def test_an_operation_that_onnx_does_not_have(tmp_path):
+    with pytest.raises(InputError, match=r"`format` onnx cannot hold this model: .*MatrixSolve"):
+        convert(Core(BPRMF(5, hidden_dim=2), 3), ["onnx"], tmp_path)
 
 
 def test_what_is_not_installed(counted_run, tmp_path, monkeypatch):

@@ -111,6 +111,7 @@ def test_a_folder_of_another_search_is_refused(searched, capsys, options, parts)
         (["--role", "worker", "--chief", "localhost"], ["HOST:PORT", "'localhost'"]),
         (["--chief", "localhost:5000"], ["--role"]),
         (["--role", "chief", "--chief", "192.0.2.1:5000"], ["`chief`", "this machine", "192.0.2.1"]),
+        (["--lost-after", "0"], ["`lost_after`", "above 0"]),
         (["--report-only"], ["`out`", "metasgcl tune"]),
     ],
 )

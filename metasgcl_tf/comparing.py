@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from metasgcl_tf.config import warn_of_defaults
 from metasgcl_tf.datasets.named import check_exists
 from metasgcl_tf.files import writable
 from metasgcl_tf.interruption import InterruptedTraining, sigterm_raised
@@ -114,6 +115,8 @@ def train_missing(
         if not before and run.trained is not None and not run.trained.finished():
             reason = f"its model, {run.trained.label}, was not trained"
         elif not before:
+            if run.trained is None:
+                warn_of_defaults(run.config)
             reason = train_apart(run, label, console, until)
         if reason is None:
             run.keep()

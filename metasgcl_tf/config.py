@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import inspect
 import math
+import warnings
 from typing import Any, get_args
 
 from metasgcl_tf.data import pipelines
@@ -189,6 +190,13 @@ def recorded_config(values: dict[str, Any]) -> RunConfig:
     """
     of_no_preset = {"model": values.get("model", TrainingConfig.model), "data": "-"}
     return build_config(build_config(of_no_preset).flat(), values)
+
+
+def warn_of_defaults(config: RunConfig) -> None:
+    """Warns where the preset has nothing for the model, so that its defaults count."""
+    preset, model = config.data.preset or config.data.data, config.training.model
+    if preset in PRESETS and model not in PRESETS[preset] and MODELS[model].learns():
+        warnings.warn(f"The preset {preset} has nothing for {model}: its defaults count.", stacklevel=3)
 
 
 def _typed(key: str, value: Any, expected: Any) -> Any:

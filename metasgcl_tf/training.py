@@ -3,7 +3,6 @@
 import contextlib
 import math
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from rich.console import Console
 from metasgcl_tf import checkpoints, run_folder
 from metasgcl_tf.callbacks import EpochLines, WarnOnPosteriorCollapse
 from metasgcl_tf.checkpoint_callbacks import KeepCheckpoints
-from metasgcl_tf.config import RunConfig
+from metasgcl_tf.config import RunConfig, warn_of_defaults
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.splitting import Split, leave_one_out
 from metasgcl_tf.datasets import load
@@ -23,7 +22,6 @@ from metasgcl_tf.fitting import fit
 from metasgcl_tf.interruption import stop_request
 from metasgcl_tf.mixing import mix
 from metasgcl_tf.models import MODELS, SequentialRecommender
-from metasgcl_tf.presets import PRESETS
 from metasgcl_tf.provenance import made_by
 from metasgcl_tf.reports.projector import write_projector
 from metasgcl_tf.run_report import write_report
@@ -126,13 +124,6 @@ def build_model(config: RunConfig, split: Split) -> SequentialRecommender:
     if config.training.cooccurrence_start:
         model.start_from_cooccurrence(known)
     return model
-
-
-def warn_of_defaults(config: RunConfig) -> None:
-    """Warns where the preset has nothing for the model, so that its defaults count."""
-    preset, model = config.data.preset or config.data.data, config.training.model
-    if preset in PRESETS and model not in PRESETS[preset] and MODELS[model].learns():
-        warnings.warn(f"The preset {preset} has nothing for {model}: its defaults count.", stacklevel=3)
 
 
 def check_trainable(split: Split) -> None:

@@ -7,6 +7,7 @@ from metasgcl_tf.config import (
     DataConfig,
     build_config,
     model_parameters,
+    warn_of_defaults,
 )
 from metasgcl_tf.datasets import named
 from metasgcl_tf.errors import InputError
@@ -232,3 +233,14 @@ def test_a_meaning_is_that_of_the_docstring():
         "updates over which beta rises linearly from 0.",
     )
     assert rows["norm_first"].value == "false" and rows["negative_sampling"].value == ""
+
+
+def test_a_model_that_the_preset_lacks_is_told(recwarn):
+    warn_of_defaults(build_config({"data": "clothing", "model": "gru4rec"}))
+    assert [str(each.message) for each in recwarn] == [
+        "The preset clothing has nothing for gru4rec: its defaults count."
+    ]
+    for model in ("sasrec", "pop"):  # one that it has, and one with nothing to set
+        warn_of_defaults(build_config({"data": "log.csv", "preset": "clothing", "model": model}))
+    warn_of_defaults(build_config({"data": "log.csv", "model": "gru4rec"}))
+    assert len(recwarn) == 1

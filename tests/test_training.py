@@ -22,7 +22,7 @@ from metasgcl_tf.fitting import build_optimizer, fit
 from metasgcl_tf.models.sasrec import SASRec
 from metasgcl_tf.reports.projector import write_projector
 from metasgcl_tf.run_folder import load_run
-from metasgcl_tf.training import train, warn_of_defaults
+from metasgcl_tf.training import train
 from metasgcl_tf.yaml_text import read_config_file
 
 # Those of `trained_run`, which another process writes, are looked at.
@@ -246,17 +246,6 @@ def test_a_gradient_that_is_not_finite_stops_at_its_step_though_the_loss_is(smal
     with pytest.raises(NonFiniteLossError, match=said):
         fit(model, split, config, [], checkpoint=tmp_path / "model.keras")
     assert math.isfinite(float(model.loss_metrics["loss"].result()))
-
-
-def test_a_model_that_the_preset_lacks_is_told(recwarn):
-    warn_of_defaults(build_config({"data": "clothing", "model": "gru4rec"}))
-    assert [str(each.message) for each in recwarn] == [
-        "The preset clothing has nothing for gru4rec: its defaults count."
-    ]
-    for model in ("sasrec", "pop"):  # one that it has, and one with nothing to set
-        warn_of_defaults(build_config({"data": "log.csv", "preset": "clothing", "model": model}))
-    warn_of_defaults(build_config({"data": "log.csv", "model": "gru4rec"}))
-    assert len(recwarn) == 1
 
 
 def test_a_collapsed_posterior_is_told_once(recwarn):

@@ -161,8 +161,8 @@ def _read_json(path: Path, columns: Columns | None) -> pl.DataFrame:
 
 def _keys(data: bytes, first: dict) -> list[str]:
     """The keys of the first object, and of all if a later one has more that would be looked for."""
-    written = {key.decode() for key in set(_KEY.findall(data))}
-    if not any(map(is_usual, written - first.keys())):
+    written = {found[1] for found in _KEY.finditer(data)}
+    if not any(is_usual(name) for name in {key.decode() for key in written} - first.keys()):
         return list(first)
     keys = dict.fromkeys(first)
     for line in data.split(b"\n"):

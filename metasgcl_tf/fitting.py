@@ -53,7 +53,8 @@ def fit(
     sizes = {"max_length": model.max_length, "batch_size": training.batch_size}
     recipe = functools.partial(recipe, config.learned_from(split), **sizes, seed=training.seed)
     if not model.compiled:
-        model.compile(build_optimizer(config, int(recipe().cardinality())))
+        steps_per_epoch = int(recipe().cardinality()) if training.cosine_decay else 0
+        model.compile(build_optimizer(config, steps_per_epoch))
     watching = [
         StopOnNonFinite(sorted(model.loss_names, key="loss".__eq__), checkpoint),
         *([] if checkpoint is None else [KeepBest(checkpoint, start)]),
@@ -87,8 +88,8 @@ def fit(
 def build_optimizer(config: RunConfig, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """Adam, or a pair of them for a two-step update, at constant rates or rates that fall along a cosine.
 
-    It updates the embedding table row by row where the loss reads only some rows of it. Each of a pair clips
-    the gradients of its own variables.
+    Constant rates need no `steps_per_epoch`. The optimizer updates the embedding table row by row where the
+    loss reads only some rows of it. Each of a pair clips the gradients of its own variables.
     """
     training = config.training
     # None, with which Keras does without the pass over all weights.

@@ -212,14 +212,13 @@ def _gatherer(
     """
     items, bucket_lengths = tf.constant(split.log.item_index), tf.constant(buckets)
     begin, end, first_target, user = map(
-        tf.constant, (windows.begin, windows.end, windows.first_target, windows.user)
+        tf.constant, (windows.begin, windows.end, windows.first_target, windows.user.astype(np.int32))
     )
 
     def window(samples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Items of `[B]` samples, `[B, L]`, and where in the log they are."""
-        sample_begin, sample_end = tf.gather(begin, samples)[:, None], tf.gather(end, samples)[:, None]
-        longest = tf.reduce_max(sample_end - sample_begin)
-        length = bucket_lengths[tf.searchsorted(bucket_lengths, longest[None])[0]]
+        sample_begin, sample_end = _column(begin, samples), _column(end, samples)
+        length = _padded_length(bucket_lengths, tf.reduce_max(sample_end - sample_begin))
         positions = sample_end - length + tf.range(length)
         return tf.where(positions >= sample_begin, tf.gather(items, tf.maximum(positions, 0)), 0), positions
 
@@ -227,15 +226,25 @@ def _gatherer(
         columns = tf.unstack(tf.boolean_mask(samples, samples[:, 0] >= 0), axis=1)
         samples = columns[0]
         item_ids, positions = window(samples)
-        inputs = {"item_ids": item_ids, "user_index": tf.cast(tf.gather(user, samples), tf.int32)}
+        inputs = {"item_ids": item_ids, "user_index": tf.gather(user, samples)}
         if len(columns) == 2:
             inputs["same_target_ids"] = window(columns[1])[0]
         targets_at = (positions[:, -1, None] if newest_only else positions) + windows.ahead
-        is_target = targets_at >= tf.gather(first_target, samples)[:, None]
+        is_target = targets_at >= _column(first_target, samples)
         targets = tf.where(is_target, tf.gather(items, tf.maximum(targets_at, 0)), 0)
         return inputs, targets, tf.where(is_target, tf.constant(weight, tf.float32), 0.0)
 
     return gather
+
+
+def _column(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """`[B, 1]` of `[N]` values. Each pipeline traces this anew, and a slice takes four operations."""
+    return tf.expand_dims(tf.gather(values, rows), 1)
+
+
+def _padded_length(buckets: tf.Tensor, longest: tf.Tensor) -> tf.Tensor:
+    """The first of some ascending lengths that is enough."""
+    return tf.reduce_min(tf.where(buckets >= longest, buckets, buckets.dtype.max))
 
 
 def _gathered(batches: tf.data.Dataset, gather: Callable[[tf.Tensor], tuple], ahead: int) -> tf.data.Dataset:
@@ -267,23 +276,20 @@ def ranking(split: Split, part: Part, *, max_length: int, batch_size: int | None
     """
     begin, target_at = split.train_begin[split.evaluated], split.target_position(part)
     order = np.argsort(target_at - begin, kind="stable")
-    begin, end, user = map(tf.constant, (begin[order], target_at[order], split.evaluated[order]))
+    user = split.evaluated[order].astype(np.int32)
+    begin, end, user = map(tf.constant, (begin[order], target_at[order], user))
     items, first_seen = tf.constant(split.log.item_index), tf.constant(split.log.without_repeats)
     buckets = tf.constant(length_buckets(int(np.diff(split.log.offsets).max())))
 
-    def newest(values: tf.Tensor, rows: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-        positions = tf.gather(end, rows)[:, None] - length + tf.range(length)
-        return tf.where(
-            positions >= tf.gather(begin, rows)[:, None], tf.gather(values, tf.maximum(positions, 0)), 0
-        )
-
     def gather(rows: tf.Tensor) -> tuple:
-        longest = tf.reduce_max(tf.gather(end, rows) - tf.gather(begin, rows))
-        longest = tf.cast(buckets[tf.searchsorted(buckets, longest[None])[0]], tf.int64)
+        row_begin, row_end = _column(begin, rows), _column(end, rows)
+        longest = _padded_length(buckets, tf.reduce_max(row_end - row_begin))
+        positions = row_end - longest + tf.range(longest)
+        is_real, positions = positions >= row_begin, tf.maximum(positions, 0)
         inputs = {
-            "item_ids": newest(items, rows, tf.minimum(longest, max_length)),
-            "seen": newest(first_seen, rows, longest),
-            "user_index": tf.cast(tf.gather(user, rows), tf.int32),
+            "item_ids": tf.where(is_real, tf.gather(items, positions), 0)[:, -max_length:],
+            "seen": tf.where(is_real, tf.gather(first_seen, positions), 0),
+            "user_index": tf.gather(user, rows),
         }
         return inputs, tf.gather(items, tf.gather(end, rows))
 

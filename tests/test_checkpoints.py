@@ -261,16 +261,13 @@ def test_one_process_trains_in_a_folder(config, tmp_path):
         train(config, tmp_path / "run")
 
 
-def test_an_update_or_a_mixture_keeps_out_of_a_folder_that_is_trained(whole, tmp_path):
-    later = tmp_path / "later.csv"
-    later.write_text("user_id,item_id,timestamp\nu0,i1,99\n")
+def test_an_update_or_a_mixture_keeps_out_of_a_folder_that_is_trained(whole, counted_run, tmp_path):
+    (tmp_path / "later.csv").write_text("user,item\n99,1\n")
     with held(tmp_path / "run", "trains"):
-        for begins in (
-            lambda: update(whole, later, tmp_path / "run"),
-            lambda: mix_run(whole, tmp_path / "run"),
-        ):
-            with pytest.raises(InputError, match="no other process trains"):
-                begins()
+        with pytest.raises(InputError, match="no other process trains"):
+            update(counted_run, tmp_path / "later.csv", tmp_path / "run")
+        with pytest.raises(InputError, match="no other process trains"):
+            mix_run(whole, tmp_path / "run")
     assert not list((tmp_path / "run").iterdir())
 
 

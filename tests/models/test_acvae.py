@@ -112,6 +112,7 @@ def test_one_optimizer_becomes_two_and_another_pair_is_refused():
         model.compile(PairOptimizer(keras.optimizers.SGD(), keras.optimizers.SGD()))
 
 
+@pytest.mark.slow  # in tests/test_optimizers.py it is Meta-SGCL's
 def test_the_state_of_both_optimizers_survives_saving(tmp_path):
     model = build(contrastive_weight=0.3)
     model.compile(pair(RowWiseAdam(0.1), RowWiseAdam(0.01)), run_eagerly=True)

@@ -76,7 +76,11 @@ def without_chance(model):
 
 def losses_of(model):
     """The logged losses of each training step."""
-    return [model.train_on_batch(*batch, return_dict=True) for batch in batches()]
+    own = isinstance(model, MODELS["bert4rec"])  # which learns the items of the window themselves
+    return [
+        model.train_on_batch(inputs, inputs["item_ids"] if own else targets, weights, return_dict=True)
+        for inputs, targets, weights in batches()
+    ]
 
 
 def scores_of(model):

@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from metasgcl_tf.data.readers import Columns, read_interactions
+from metasgcl_tf.data.columns import ColumnError, Columns
+from metasgcl_tf.data.readers import read_interactions
 from metasgcl_tf.errors import InputError
 
 
@@ -24,7 +25,7 @@ def read_histories(
     """
     frame = None
     if columns is None and otherwise is not None:
-        with contextlib.suppress(InputError):  # another format, or a table with other columns
+        with contextlib.suppress(ColumnError):  # another format, or a table with other columns
             frame = read_interactions(path, otherwise)
     if frame is None:
         frame = read_interactions(path, columns)

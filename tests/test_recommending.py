@@ -164,6 +164,9 @@ def test_histories_have_the_columns_of_the_log_or_usual_ones_or_those_named(tmp_
     assert read(tmp_path / "new.csv", named, of_the_log) == expected
     with pytest.raises(InputError, match="name it with --user-col"):
         read(tmp_path / "new.csv", None, of_the_log)
+    (tmp_path / "new.csv").write_text("who,what,when\nu,,3\n")
+    with pytest.raises(InputError, match="line 2"):  # of the value, not of the columns
+        read(tmp_path / "new.csv", None, of_the_log)
 
 
 def test_titles_stand_beside_their_items(tmp_path, counted):

@@ -25,6 +25,10 @@ class Columns:
     rating: str | None = None
 
 
+class ColumnError(InputError):
+    """A table lacks the columns asked for, or has more than one for a role, or has no names at all."""
+
+
 def find_columns(path: Path, names: Sequence[str], columns: Columns | None) -> dict[str, str]:
     """Which of a table's columns has which role, as {"user": "user_id", ...}.
 
@@ -35,7 +39,7 @@ def find_columns(path: Path, names: Sequence[str], columns: Columns | None) -> d
             USUAL_NAMES.
 
     Raises:
-        InputError: a column is missing, may be one of several, or is chosen twice.
+        ColumnError: a column is missing, may be one of several, or is chosen twice.
     """
     chosen = dataclasses.asdict(columns or Columns())
     free = [name for name in names if name not in chosen.values()]
@@ -44,11 +48,11 @@ def find_columns(path: Path, names: Sequence[str], columns: Columns | None) -> d
     for role in ("user", "item", *found):
         if found.get(role) not in names:
             what = f"no column {shown(found[role])}" if role in found else "no column with a usual name"
-            raise InputError(
+            raise ColumnError(
                 f"{path}: {what} for the {role} (name it with --{role}-col). Received: {shown(names)}."
             )
     if len(set(found.values())) < len(found):
-        raise InputError(f"{path}: each role needs a column of its own. Received: {shown(found)}.")
+        raise ColumnError(f"{path}: each role needs a column of its own. Received: {shown(found)}.")
     return found
 
 
@@ -60,13 +64,13 @@ def is_usual(name: str, roles: Sequence[str] = tuple(USUAL_NAMES)) -> bool:
 def _usual_column(path: Path, names: Sequence[str], role: str) -> str | None:
     usual = [name for name in names if is_usual(name, [role])]
     if len(usual) > 1:
-        raise InputError(
+        raise ColumnError(
             f"{path}: more than one column may be the {role}; choose with --{role}-col among {shown(usual)}."
         )
     return usual[0] if usual else None
 
 
 def refuse_columns(path: Path, columns: Columns | None) -> None:
-    """Raises InputError when columns are chosen for a format that has no names."""
+    """Raises ColumnError when columns are chosen for a format that has no names."""
     if columns is not None:
-        raise InputError(f"{path}: this format has no names to choose columns by. Received: {columns}.")
+        raise ColumnError(f"{path}: this format has no names to choose columns by. Received: {columns}.")

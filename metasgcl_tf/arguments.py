@@ -165,7 +165,7 @@ def add_recommend(commands: Any) -> None:
         "command goes on where it was",
     )
     add("--k", type=int, metavar="N", help="how many items (default 10, or all where there are fewer)")
-    add("--out", metavar="FILE", help="write a CSV or .parquet file instead of printing a table")
+    add("--out", metavar="FILE", help="a .csv or .parquet file to write instead of printing a table")
     add("--titles", metavar="FILE", help="CSV or TSV with the columns item and title")
     add("--include-seen", action="store_true", help="recommend items of the history too")
     add_columns(recommend)

@@ -18,7 +18,7 @@ from metasgcl_tf import backend
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.text_files import read_text, split_lines
 from metasgcl_tf.errors import InputError, first_line, require
-from metasgcl_tf.recommendation_files import check_not_read, read_titles, with_titles
+from metasgcl_tf.recommendation_files import check_out, read_titles, with_titles
 from metasgcl_tf.recommending import BATCH, best_next, how_many, user_of, warn_of_unanswered
 from metasgcl_tf.run_folder import FILES_THAT_ANSWER, Run, load_run
 
@@ -60,16 +60,15 @@ def recommend_users(
         InputError: an argument breaks its rule.
     """
     folder, out = Path(folder), Path(out)
-    require(out.suffix in (".parquet", ".csv"), "out", "a file that ends in .parquet or .csv", str(out))
+    files = {name: folder / name for name in FILES_THAT_ANSWER}
+    files |= {} if users == ALL else {"users": Path(users)}
+    files |= {} if titles is None else {"titles": Path(titles)}
+    check_out(out, list(files.values()))
     run = load_run(folder, compile=False)
     k = how_many(run.log, k)
     require(1 <= k <= run.log.num_items, "k", f"between 1 and the number of items, {run.log.num_items}", k)
     rows, named = rows_of(run.log, users), None if titles is None else read_titles(titles)
     require(len(rows) > 0, "users", f"{ALL} or a file with an id a line, at least one", users)
-    files = {name: folder / name for name in FILES_THAT_ANSWER}
-    files |= {} if users == ALL else {"users": Path(users)}
-    files |= {} if titles is None else {"titles": Path(titles)}
-    check_not_read(out, list(files.values()))
     order = {"k": k, "exclude_seen": exclude_seen, "users_a_part": USERS_A_PART}
     order |= {"version": metasgcl_tf.__version__, "backend": backend.NAME, "sha256": _digests(files)}
     parts = out.with_name(f"{out.name}.parts")

@@ -189,11 +189,15 @@ def run_recommend(arguments: argparse.Namespace) -> None:
     from metasgcl_tf import recommendation_files, recommending
     from metasgcl_tf.config import DataConfig
     from metasgcl_tf.reports.tables import recommendations_table
-    from metasgcl_tf.run_folder import load_run
+    from metasgcl_tf.run_folder import FILES_THAT_ANSWER, load_run
 
     if arguments.users is not None:
         run_recommend_users(arguments)
         return
+    if arguments.out is not None:
+        own = [Path(arguments.run) / name for name in FILES_THAT_ANSWER]
+        given = [path for path in (arguments.histories, arguments.titles) if path is not None]
+        recommendation_files.check_out(arguments.out, [*own, *given])
     run = load_run(arguments.run)
     titles = recommendation_files.read_titles(arguments.titles) if arguments.titles is not None else None
     known = None
@@ -213,8 +217,7 @@ def run_recommend(arguments: argparse.Namespace) -> None:
     if titles is not None:
         found = recommendation_files.with_titles(found, titles)
     if arguments.out is not None:
-        inputs = [path for path in (arguments.histories, arguments.titles) if path is not None]
-        recommendation_files.write_recommendations(found, arguments.out, inputs)
+        recommendation_files.write_recommendations(found, arguments.out)
     else:
         Console().print(recommendations_table(found))
 

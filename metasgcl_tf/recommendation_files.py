@@ -10,7 +10,7 @@ import polars as pl
 
 from metasgcl_tf.data.columns import ColumnError, Columns
 from metasgcl_tf.data.readers import read_interactions
-from metasgcl_tf.errors import InputError
+from metasgcl_tf.errors import InputError, require
 
 
 def read_histories(
@@ -62,21 +62,34 @@ def with_titles(found: pl.DataFrame, titles: Mapping[str, str]) -> pl.DataFrame:
     return found.insert_column(found.get_column_index("item") + 1, pl.Series("title", named, pl.String))
 
 
-def write_recommendations(
-    found: pl.DataFrame, path: str | os.PathLike, inputs: Sequence[str | os.PathLike] = ()
-) -> None:
+def check_out(out: str | os.PathLike, inputs: Sequence[str | os.PathLike]) -> None:
+    """Whether recommendations may be written there, to know before they are made.
+
+    Args:
+        out: the file.
+        inputs: files it must not replace.
+
+    Raises:
+        InputError: its name does not end in .parquet or .csv, or it is one of the inputs.
+    """
+    out = Path(out)
+    require(out.suffix in (".parquet", ".csv"), "out", "a file that ends in .parquet or .csv", str(out))
+    there = [source for source in map(Path, inputs) if out.exists() and source.exists()]
+    if any(map(out.samefile, there)):
+        raise InputError(f"`out` should be another file than those read. Received: {str(out)!r}.")
+
+
+def write_recommendations(found: pl.DataFrame, path: str | os.PathLike) -> None:
     """Writes recommendations as a Parquet file where its name ends in .parquet, as a CSV file otherwise.
 
     Args:
         found: from `recommend`.
         path: the file; an existing one is replaced.
-        inputs: files it must not replace.
 
     Raises:
-        InputError: the file cannot be written, or is one of the inputs.
+        InputError: the file cannot be written.
     """
     path = Path(path)
-    check_not_read(path, inputs)
     try:
         if path.suffix == ".parquet":
             found.write_parquet(path)
@@ -87,9 +100,3 @@ def write_recommendations(
         raise InputError(
             f"`out` should be a file that can be written. Received: {str(path)!r} ({reason})."
         ) from None
-
-
-def check_not_read(out: Path, inputs: Sequence[str | os.PathLike]) -> None:
-    """Raises an `InputError` where a file to write is one of those read."""
-    if any(out.exists() and out.samefile(source) for source in inputs):
-        raise InputError(f"`out` should be another file than those read. Received: {str(out)!r}.")

@@ -371,6 +371,7 @@ def test_recommend_shows_ten_or_all_there_are(capsys, counted_run, tmp_path, mon
         (["--user", "1", "--titles", "table.csv"], ["`titles`", "item and title", "['a', 'b']"]),
         (["--user", "1", "--out", "none/out.csv"], ["`out`", "none/out.csv"]),
         (["--user", "1", "--titles", "titles.csv", "--out", "titles.csv"], ["`out`", "titles.csv"]),
+        (["--user", "1", "--out", "RUN/items.parquet"], ["`out`", "items.parquet"]),
     ],
 )
 def test_recommend_refuses(refused, tmp_path, counted_run, options, parts):
@@ -381,6 +382,7 @@ def test_recommend_refuses(refused, tmp_path, counted_run, options, parts):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning)
         options = [str(2**53 + 1) if option == "5" else option for option in options]
+        options = [option.replace("RUN", str(counted_run)) for option in options]
         line = refused("recommend", counted_run, *options)
     assert all(part in line for part in parts)
     assert (tmp_path / "titles.csv").read_text() == "item,title\n1,one\n"

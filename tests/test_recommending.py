@@ -197,11 +197,14 @@ def test_recommendations_are_written_but_never_over_what_was_read(tmp_path, coun
     found = recommending.recommend(counted, {"me": [FIRST]}, k=1)
     out, source = tmp_path / "out.csv", tmp_path / "in.csv"
     source.write_text("precious")
-    recommendation_files.write_recommendations(found, out, [source])
+    recommendation_files.check_out(out, [source, tmp_path / "none"])
+    recommendation_files.write_recommendations(found, out)
+    recommendation_files.check_out(out, [source, tmp_path / "none"])
     assert pl.read_csv(out).select("user", "rank", "item").rows() == [("me", 1, FIRST + 1)]
     with pytest.raises(InputError, match="another file"):
-        recommendation_files.write_recommendations(found, source, [source])
-    assert source.read_text() == "precious"
+        recommendation_files.check_out(source, [source])
+    with pytest.raises(InputError, match=r"`out` should be a file that ends in \.parquet or \.csv"):
+        recommendation_files.check_out(tmp_path / "out.json", [source])
     for path in (tmp_path, tmp_path / "no" / "folder.csv"):
         with pytest.raises(InputError, match="`out` should be a file that can be written"):
             recommendation_files.write_recommendations(found, path)

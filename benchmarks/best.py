@@ -15,7 +15,7 @@ DATA = ("toys", "clothing", "ml-1m")
 OURS = ("hybrid:meta_sgcl", "meta_sgcl", "sasrec")
 SHOWN = tuple((protocol, name) for protocol in PROTOCOLS for name in ("hr@10", "ndcg@10"))
 HEAD = ["data", "model", *(f"{name.upper()}, {protocol}" for protocol, name in SHOWN), "seeds"]
-PAPER = "Meta-SGCL in its paper\\*"
+PAPER = "Meta-SGCL in its paper"
 # What the authors' repository prints for its own model of each log, seen items masked.
 ICSREC = "[ICSRec](https://github.com/QinHsiu/ICSRec), by its authors"
 ICSREC_FIGURES = {

@@ -1,6 +1,5 @@
 """Files of recommendations: histories and titles to read, answers to write."""
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,12 +22,12 @@ def read_histories(
         columns: of a table; without any, those of `otherwise` that the training log had, or usual names.
         otherwise: see `columns`.
     """
-    frame = None
-    if columns is None and otherwise is not None:
-        with contextlib.suppress(ColumnError):  # another format, or a table with other columns
-            frame = read_interactions(path, otherwise)
-    if frame is None:
-        frame = read_interactions(path, columns)
+    try:
+        frame = read_interactions(path, columns or otherwise)
+    except ColumnError:
+        if columns is not None:
+            raise
+        frame = read_interactions(path)  # another format than the log's, or a table with other columns
     if "time" in frame.columns:
         frame = frame.sort("time", maintain_order=True)
     grouped = frame.group_by("user", maintain_order=True).agg("item")
@@ -74,8 +73,7 @@ def check_out(out: str | os.PathLike, inputs: Sequence[str | os.PathLike]) -> No
     """
     out = Path(out)
     require(out.suffix in (".parquet", ".csv"), "out", "a file that ends in .parquet or .csv", str(out))
-    there = [source for source in map(Path, inputs) if out.exists() and source.exists()]
-    if any(map(out.samefile, there)):
+    if out.exists() and any(out.samefile(source) for source in inputs if Path(source).exists()):
         raise InputError(f"`out` should be another file than those read. Received: {str(out)!r}.")
 
 

@@ -381,8 +381,8 @@ def test_recommend_refuses(refused, tmp_path, counted_run, options, parts):
     # Unknown items would warn in a line of their own.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning)
-        options = [str(2**53 + 1) if option == "5" else option for option in options]
-        options = [option.replace("RUN", str(counted_run)) for option in options]
+        said = {"5": str(2**53 + 1), "RUN/items.parquet": str(counted_run / "items.parquet")}
+        options = [said.get(option, option) for option in options]
         line = refused("recommend", counted_run, *options)
     assert all(part in line for part in parts)
     assert (tmp_path / "titles.csv").read_text() == "item,title\n1,one\n"

@@ -1,4 +1,7 @@
-"""Keeps what a trial of settings found: `python -m benchmarks.probes RUN --verdict TEXT`."""
+"""Keeps what a trial of settings found: `python -m benchmarks.probes RUN --verdict TEXT`.
+
+A run folder, or what `python -m benchmarks.trials` wrote of several seeds.
+"""
 
 import argparse
 import json
@@ -13,25 +16,33 @@ from metasgcl_tf.results import without_folders, without_places
 from metasgcl_tf.run_folder import HISTORY, read_config, read_metrics, read_provenance
 
 PROBES = Path(__file__).parent / "results" / "probes.json"
-HEAD = ["data", "model", "instead of the preset's", "valid NDCG@10 by epoch", "best", "verdict"]
+HEAD = ["data", "model", "instead of the preset's", "valid NDCG@10 by epoch", "best", "kept", "verdict"]
 SHOWN_EPOCHS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def probe(run: Path, verdict: str) -> dict:
     """A run, finished or stopped, as the table has it: no test figures, which choose nothing."""
+    if run.is_file():
+        return json.loads(run.read_text(encoding="utf-8")) | {"verdict": verdict}
     report = read_metrics(run)
     made = report or read_provenance(run)
-    config = without_places(read_config(run).flat())
+    config, history = without_places(read_config(run).flat()), pl.read_csv(run / HISTORY)
     return {
         "data": config["data"],
         "config": config,
         "seed": config["seed"],
         "finished": bool(report),
-        "valid_ndcg@10": pl.read_csv(run / HISTORY)["val_ndcg@10"].round(5).to_list(),
+        "valid_ndcg@10": history["val_ndcg@10"].round(5).to_list(),
+        "valid_kept_ndcg@10": history["val_kept_ndcg@10"].round(5).to_list(),
         "verdict": verdict,
         "command": without_folders(made["command"]),
         **{key: made[key] for key in ("commit", "machine", "versions")},
     }
+
+
+def settings_of(kept: dict) -> tuple:
+    """What tells one trial from another."""
+    return kept["config"], kept.get("seeds", kept["config"]["seed"])
 
 
 def probes_block() -> str:
@@ -46,19 +57,24 @@ def probes_block() -> str:
         stopped = "" if each["finished"] else ", stopped"
         by_epoch = ", ".join(f"{epoch}: {values[epoch - 1]:.4f}" for epoch in epochs) + stopped
         changed = ", ".join(f"{key}={value}" for key, value in over_preset(each).items()) or "-"
-        best = f"{max(values):.4f}"
-        rows.append([each["data"], name_of_run(each), plain(changed), by_epoch, best, plain(each["verdict"])])
+        best = f"{max(values):.4f}" + (f" ({len(each['seeds'])} seeds)" if "seeds" in each else "")
+        # Early trials kept nothing of the other protocol.
+        kept = each.get("valid_kept_ndcg@10")
+        kept = f"{kept[values.index(max(values))]:.4f}" if kept else ""
+        rows.append(
+            [each["data"], name_of_run(each), plain(changed), by_epoch, best, kept, plain(each["verdict"])]
+        )
     return markdown_table(HEAD, rows, len(HEAD)) + "\n"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.probes", description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of a run, made from a clean checkout")
+    parser.add_argument("run", type=Path, help="folder of a run, or file of a trial")
     parser.add_argument("--verdict", required=True, help="what follows from it")
     arguments = parser.parse_args()
     new = probe(arguments.run, arguments.verdict)
     check_clean(arguments.run, new["commit"])
     kept = json.loads(PROBES.read_text(encoding="utf-8")) if PROBES.exists() else []
-    others = [each for each in kept if (each["config"], each["seed"]) != (new["config"], new["seed"])]
+    others = [each for each in kept if settings_of(each) != settings_of(new)]
     PROBES.write_text(json.dumps([*others, new], indent=1) + "\n", encoding="utf-8")
     print(PROBES)

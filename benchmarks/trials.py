@@ -1,164 +1,174 @@
-"""search.py JOBS.jsonl WORKER WORKERS OUT DEADLINE_S: each job {"name","model","set":{},"seeds":[..]} -> lines in OUT."""
-import os, sys, time, json
-T0 = time.time()
-os.environ["KERAS_BACKEND"] = "jax"
-here = os.path.dirname(os.path.abspath(__file__))
-import types
-from unittest.mock import MagicMock
-import keras, jax, jax.numpy as jnp, numpy as np
-for name in ("tensorflow", "polars", "tensorflow.core", "tensorflow.core.protobuf"):
-    sys.modules[name] = MagicMock(name=name)
-sys.path.insert(0, os.environ.get("REPO", os.getcwd()))
-# top-level folders install as subpackages; only what is needed here is imported
-from metasgcl_tf.config import build_config
-from metasgcl_tf.data.splitting import leave_one_out
-from metasgcl_tf.data import pipelines, windows as W
-from metasgcl_tf.models import MODELS
-from metasgcl_tf.optimizers import PairOptimizer, RowWiseAdam
-from metasgcl_tf import metrics
-for name in ("tensorflow", "polars", "tensorflow.core", "tensorflow.core.protobuf"):
-    sys.modules.pop(name)
+"""Tries settings with several seeds at once, for a GPU: `KERAS_BACKEND=jax python -m benchmarks.trials`.
 
-stored = np.load(os.path.join(here, "log.npz"))
-items_np, offsets, V = stored["item_index"].astype(np.int32), stored["offsets"], int(stored["num_items"])
-log = types.SimpleNamespace(item_index=items_np, offsets=offsets, num_items=V, num_users=len(offsets) - 1,
-    num_interactions=len(items_np), counts={})
-split = leave_one_out(log)
-LOGF = None
-from metasgcl_tf.models import neural
-_spec = np.load(os.path.join(here, "spec.npz"))
-neural.spectral_vectors = lambda split, dim: np.array(_spec[f"d{dim}"])
+Keras' loop hands an accelerator one step at a time, which for models of this size can take longer than the
+step. Here the seeds train side by side, as one model with an axis more, and an epoch is one compiled loop
+over batches that are gathered on the device. Each seed learns as `metasgcl train` has it learn, but that
+every batch is as long as the model allows. Only validation items are ranked, since a trial is to choose
+settings; what is chosen is trained anew. `python -m benchmarks.probes OUT --verdict TEXT` keeps a trial.
+"""
 
-def say(**what):
-    line = json.dumps(what)
-    with open(LOGF, "a") as f: f.write(line + "\n")
-    print(line, flush=True)
+import argparse
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-def adam(t, rate, steps):
-    reg = {"weight_decay": t.weight_decay or None, "global_clipnorm": t.clip_norm}
-    if not t.cosine_decay: return RowWiseAdam(rate, **reg)
-    return RowWiseAdam(keras.optimizers.schedules.CosineDecay(rate, steps * t.epochs, alpha=0.01), **reg)
+import jax
+import keras
+import numpy as np
+from jax import numpy as jnp
 
-def build(job, seed, steps, config):
-    keras.utils.set_random_seed(seed)
-    model = MODELS[config.training.model](V, **config.model_options)
-    model.adapt(split)
-    if config.training.cooccurrence_start:
-        model.start_from_cooccurrence(split)
-    t = config.training
-    opt = adam(t, t.learning_rate, steps)
-    if config.model_options.get("training") == "two_step":
-        opt = PairOptimizer(opt, adam(t, t.meta_learning_rate, steps))
-    model.compile(opt)
-    return model
+from metasgcl_tf import backend, metrics
+from metasgcl_tf.cli import parse_settings
+from metasgcl_tf.config import RunConfig, build_config
+from metasgcl_tf.data import pipelines
+from metasgcl_tf.data.splitting import Split, leave_one_out
+from metasgcl_tf.data.windows import Windows, all_position_windows, prefix_windows
+from metasgcl_tf.errors import require
+from metasgcl_tf.fitting import build_optimizer
+from metasgcl_tf.models import SequentialRecommender
+from metasgcl_tf.provenance import made_by
+from metasgcl_tf.results import without_folders, without_places
+from metasgcl_tf.shared_arguments import add_set
+from metasgcl_tf.training import build_model, load_log
 
-def run(job, deadline):
-    t0 = time.time()
-    sets = dict(job["set"]); ema = sets.pop("ema", None); mp = sets.pop("mixed", False)
-    keras.config.set_dtype_policy("mixed_bfloat16" if mp else "float32")
-    config = build_config({"data": "ml-1m", "model": job["model"]}, sets)
-    t, seeds = config.training, job["seeds"]
-    R = len(seeds)
-    prefix = t.every_prefix
-    L = config.model_options["max_length"]
-    win = W.prefix_windows(split, L) if prefix else W.all_position_windows(split, L)
-    N, B = len(win.begin), t.batch_size
-    steps = -(-N // B)
-    weight = steps / win.num_targets
-    models = [build(job, s, steps, config) for s in seeds]
+State = list[list[jax.Array]]  # values of a model's groups of variables, as Keras' steps take and return them
+USERS_AT_ONCE = 256
+
+
+def trial(config: RunConfig, split: Split, seeds: list[int]) -> Iterator[np.ndarray]:
+    """Trains a model of each seed; yields after each epoch what `ranker` found, `[seeds, 2]`.
+
+    Raises:
+        InputError: a configuration whose seeds do not learn alike from all positions or all prefixes.
+    """
+    options, length = config.training, config.model_options.get("max_length", 1)
+    windows = (prefix_windows if options.every_prefix else all_position_windows)(split, length)
+    lengths = windows.end - windows.begin
+    batch_size = min(options.batch_size, len(lengths))
+    steps = math.ceil(len(lengths) / batch_size)
+
+    models = []
+    for seed in seeds:
+        of_seed = dataclasses.replace(config, training=dataclasses.replace(options, seed=seed))
+        models.append(build_model(of_seed, split))
+        models[-1].compile(build_optimizer(of_seed, steps))
     model = models[-1]
-    groups = lambda m: [m.trainable_variables, m.non_trainable_variables, m.optimizer.variables, m.metrics_variables]
-    values = [[[np.asarray(v.value) for v in g] for g in groups(m)] for m in models]
-    state = jax.tree.map(lambda *x: jnp.stack([jnp.asarray(y) for y in x]), *values)
-    state = tuple(list(g) for g in state)
-    items = jnp.asarray(np.concatenate([items_np, np.zeros(1, np.int32)]))
-    begin, end, first = (jnp.asarray(x.astype(np.int32)) for x in (win.begin, win.end, win.first_target))
-    user = jnp.asarray(win.user.astype(np.int32))
+    causal = model.training_recipe == pipelines.next_item
+    require(causal, "model", "one that is trained on all positions of one causal pass", options.model)
+    require(not config.data.noise, "noise", "0: each seed has its own", config.data.noise)
+    batch_of = gatherer(split, windows, length, steps / windows.num_targets, options.every_prefix)
 
-    def batch(samples):
-        none = samples < 0
-        s = jnp.maximum(samples, 0)
-        b, e, f = begin[s][:, None], end[s][:, None], first[s][:, None]
-        pos = e - L + jnp.arange(L, dtype=jnp.int32)
-        ids = jnp.where((pos >= b) & ~none[:, None], items[jnp.maximum(pos, 0)], 0)
-        tpos = (pos[:, -1:] if prefix else pos) + win.ahead
-        real = (tpos >= f) & ~none[:, None]
-        targets = jnp.where(real, items[jnp.clip(tpos, 0, len(items_np))], 0)
-        return {"item_ids": ids, "user_index": user[s]}, targets, jnp.where(real, np.float32(weight), 0.0)
+    def step(state: State, samples: jax.Array) -> tuple[State, None]:
+        def of_one(state: State, samples: jax.Array) -> State:
+            _, state = model.train_step(state, batch_of(samples))
+            return [list(group) for group in state]
 
-    def one(state, samples):
-        logs, new = model.train_step(state, batch(samples))
-        return new
-    rate = jnp.float32(ema or 0.0)
-    def step(carry, samples):
-        state, avg = carry
-        new = jax.vmap(one)(state, samples)
-        new = tuple(list(g) for g in new)
-        if ema: avg = jax.tree.map(lambda a, x: rate * a + (1 - rate) * x, avg, new[0])
-        return (new, avg), None
-    chunk = jax.jit(lambda carry, plan: jax.lax.scan(step, carry, plan)[0], donate_argnums=0)
+        return jax.vmap(of_one)(state, samples), None
 
-    # evaluation on validation items
-    E = split.evaluated
-    tp = split.target_position("valid"); vb = split.train_begin[E]
-    pos = tp[:, None] - L + np.arange(L)
-    hist = np.where(pos >= vb[:, None], items_np[np.maximum(pos, 0)], 0).astype(np.int32)
-    S = int((tp - vb).max())
-    seen = np.zeros((len(E), S), np.int32)
-    for i in range(len(E)):
-        h = np.unique(items_np[vb[i]:tp[i]]); seen[i, :len(h)] = h
-    U = 302  # 6040 = 20 * 302
-    hist, seen = (jnp.asarray(x.reshape(len(E) // U, U, -1)) for x in (hist, seen))
-    target = jnp.asarray(items_np[tp].reshape(-1, U))
-    def ranks(trainable, non_trainable):
-        pairs = [*zip(model.trainable_variables, trainable), *zip(model.non_trainable_variables, non_trainable)]
-        def block(x):
-            with keras.StatelessScope(state_mapping=pairs):
-                scores = model.score_items({"item_ids": x[0], "user_index": jnp.zeros(U, jnp.int32)})
-                return metrics.target_ranks(scores, x[2], x[1])
-        m, k = jax.lax.map(block, (hist, seen, target))
-        g = lambda r: (jnp.mean(jnp.where(r <= 10, 1 / jnp.log2(r + 1.0), 0.0)), jnp.mean(r <= 10))
-        return jnp.array([*g(m), *g(k)])
-    evaluate = jax.jit(lambda tr, nt: jax.lax.map(lambda x: ranks(*x), (tr, nt)))
+    run_epoch = jax.jit(lambda state, plan: jax.lax.scan(step, state, plan)[0], donate_argnums=0)
+    rank = jax.jit(lambda state: jax.lax.map(ranker(model, split), state))
+    state = jax.tree.map(lambda *values: jnp.stack(values), *map(values_of, models))
+    for epoch in range(options.epochs):
+        plans = [pipelines.epoch_plan(lengths, np.array([length]), batch_size, s, epoch) for s in seeds]
+        state = run_epoch(state, jnp.asarray(np.stack(plans, axis=1), "int32"))
+        yield np.asarray(rank(state))
 
-    CH = min(steps, job.get("chunk", 512))
-    avg = jax.tree.map(jnp.array, state[0]) if ema else [jnp.zeros((R,))]
-    carry, best = (state, avg), None
-    rngs = [np.random.default_rng([s, 77]) for s in seeds]
-    hist_m, raw = [], []
-    every = job.get("eval_every", 1)
-    for epoch in range(t.epochs):
-        plan = np.full((R, steps * B), -1, np.int32)
-        for r in range(R): plan[r, :N] = rngs[r].permutation(N)
-        plan = plan.reshape(R, steps, B).transpose(1, 0, 2)
-        full = -(-steps // CH) * CH
-        # whole chunks; what is left over runs as a shorter scan (one more compilation at most)
-        for c in range(0, min(steps, job.get("max_steps", steps)), CH):
-            carry = chunk(carry, jnp.asarray(plan[c:c + CH]))
-        if (epoch + 1) % every and epoch + 1 != t.epochs: continue
-        m = np.asarray(evaluate(carry[0][0], carry[0][1]))
-        raw.append(m)
-        hist_m.append([epoch + 1, *[round(float(x), 5) for x in m.mean(0)]])
-        if ema:
-            a = np.asarray(evaluate(carry[1], carry[0][1])); hist_m[-1] += [round(float(x), 5) for x in a.mean(0)]
-        if len(hist_m) == 1 or time.time() - T0 > deadline or (len(hist_m) % job.get("say_every", 5) == 0):
-            say(name=job["name"], at=hist_m[-1], s=round(time.time() - t0, 1))
-        if time.time() - T0 > deadline: break
-    b = max(hist_m, key=lambda h: h[1])
-    per_seed = [[round(float(y), 5) for y in x] for x in m]
-    say(done=job["name"], best=b, last=hist_m[-1], seeds=per_seed, steps=steps, s=round(time.time() - t0, 1), hist=[[h[0], h[1], h[3]] for h in hist_m], by_seed=[[[round(float(y), 4) for y in (x[0], x[2])] for x in e] for e in raw], set=sets, model=job["model"])
+
+def values_of(model: SequentialRecommender) -> State:
+    """Copies of the values that a step of Keras' takes: a step may be given them to overwrite."""
+    groups = (
+        *(model.trainable_variables, model.non_trainable_variables),
+        *(model.optimizer.variables, model.metrics_variables),
+    )
+    return [[jnp.array(variable.value) for variable in group] for group in groups]
+
+
+def newest(items: np.ndarray, begin: Any, end: Any, length: int) -> jax.Array:
+    """`items[begin:end]` of each of `[N]` parts of a log, left padded with 0 to `[N, length]`."""
+    positions = end[:, None] - length + jnp.arange(length)
+    return jnp.where(positions >= begin[:, None], jnp.asarray(items)[jnp.maximum(positions, 0)], 0)
+
+
+def gatherer(
+    split: Split, windows: Windows, length: int, weight: float, newest_only: bool
+) -> Callable[[jax.Array], tuple]:
+    """A function of `[B]` sample numbers, -1 = none: inputs, targets and weights as `model.fit` has them."""
+    items = jnp.asarray(split.log.item_index)
+    begin, end, first_target, user = (
+        jnp.asarray(values, "int32")
+        for values in (windows.begin, windows.end, windows.first_target, windows.user)
+    )
+
+    def gather(samples: jax.Array) -> tuple:
+        real = samples[:, None] >= 0
+        item_ids = jnp.where(real, newest(items, begin[samples], end[samples], length), 0)
+        behind = jnp.arange(1 if newest_only else length)[::-1]  # the newest position
+        targets_at = end[samples][:, None] - 1 - behind + windows.ahead
+        is_target = real & (targets_at >= first_target[samples][:, None])
+        targets = jnp.where(is_target, items[jnp.maximum(targets_at, 0)], 0)
+        return {"item_ids": item_ids, "user_index": user[samples]}, targets, is_target * jnp.float32(weight)
+
+    return gather
+
+
+def ranker(model: SequentialRecommender, split: Split) -> Callable[[State], jax.Array]:
+    """A function of a model's values: NDCG@10 of the validation items, seen items masked and kept, `[2]`."""
+    log, begin, end = split.log, split.train_begin[split.evaluated], split.target_position("valid")
+    histories = newest(log.item_index, begin, end, model.max_length)
+    seen = newest(log.without_repeats, begin, end, int((end - begin).max()))
+    users = histories, seen, jnp.asarray(log.item_index[end]), jnp.asarray(split.evaluated, "int32")
+
+    def rank(state: State) -> jax.Array:
+        groups = (model.trainable_variables, model.non_trainable_variables)
+        known = [pair for group in zip(groups, state, strict=False) for pair in zip(*group, strict=True)]
+
+        def of_user(user: tuple) -> jax.Array:
+            item_ids, seen, target, index = (values[None] for values in user)
+            with keras.StatelessScope(state_mapping=known):
+                inputs = {"item_ids": item_ids, "seen": seen, "user_index": index}
+                ranks = model.target_ranks(inputs, target)
+            return metrics.ndcg(jnp.concatenate(ranks), 10)
+
+        return jnp.mean(jax.lax.map(of_user, users, batch_size=USERS_AT_ONCE), axis=0)
+
+    return rank
+
+
+def main() -> None:
+    """Trains, prints each epoch and writes it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.trials", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    for name in ("data", "preset", "model", "variant"):
+        add(f"--{name}", help="as of `metasgcl train`")
+    add("--seeds", default="1,2", help="comma-separated (default 1,2)")
+    add_set(parser, "as of `metasgcl train`")
+    add("--out", type=Path, required=True, help="a .json file, written after each epoch")
+    arguments = parser.parse_args()
+    if backend.NAME != "jax":
+        raise SystemExit("It needs KERAS_BACKEND=jax.")
+    named = {key: getattr(arguments, key) for key in ("data", "preset", "model", "variant")}
+    given = {key: value for key, value in named.items() if value is not None}
+    config = build_config(parse_settings(arguments.set), given)
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    flat, made = without_places(config.flat()), made_by()
+    made["command"] = without_folders(made["command"])
+
+    figures: list[np.ndarray] = []  # of each epoch, [seeds, 2]
+    for found in trial(config, leave_one_out(load_log(config)), seeds):
+        figures.append(found.astype(float))
+        masked, kept = np.mean(figures, axis=1).round(5).T.tolist()
+        print(f"epoch {len(figures):3}  valid NDCG@10 {masked[-1]:.4f}  seen kept {kept[-1]:.4f}", flush=True)
+        report = {
+            **{"data": flat["data"], "config": flat, "seeds": seeds},
+            "finished": len(figures) == config.training.epochs,
+            **{"valid_ndcg@10": masked, "valid_kept_ndcg@10": kept},
+            "by_seed": np.round(figures, 5).tolist(),
+        }
+        arguments.out.write_text(json.dumps(report | made, indent=1) + "\n", encoding="utf-8")
+
 
 if __name__ == "__main__":
-    jobs_file, worker, out, deadline = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
-    LOGF = os.path.join(out, f"w{worker}.jsonl")
-    taken = os.path.join(os.environ.get("TAKEN", "/tmp"), "taken"); os.makedirs(taken, exist_ok=True)
-    say(start=round(time.time() - T0, 1), device=str(jax.devices()[0]))
-    for i, line in enumerate(open(jobs_file)):
-        if not line.strip(): continue
-        if time.time() - T0 > deadline: break
-        try: os.close(os.open(f"{taken}/{i}", os.O_CREAT | os.O_EXCL))
-        except FileExistsError: continue
-        job = json.loads(line)
-        try: run(job, deadline)
-        except Exception as error:
-            import traceback; say(failed=job["name"], error=repr(error)[:500], tb=traceback.format_exc()[-1500:])
+    main()

@@ -1,8 +1,8 @@
 """What `test_jax_backend.py` runs with KERAS_BACKEND=jax, and the same steps for the other side.
 
 `python jax_side.py FOLDER NAME...`: reads the models of these names that TensorFlow saved there, trains and
-scores them, trains SASRec on each sampled loss and Meta-SGCL in half precision if `mixed_bfloat16` is named,
-and writes what came out.
+scores them, trains SASRec on each sampled loss, Meta-SGCL in half precision if `mixed_bfloat16` is named and
+SASRec twice, as a trial and by `fit`, if `trials` is named, and writes what came out.
 """
 
 import dataclasses
@@ -15,13 +15,16 @@ import numpy as np
 import polars as pl
 from keras import ops
 
+from metasgcl_tf.config import build_config
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.splitting import leave_one_out
 from metasgcl_tf.datasets import load
 from metasgcl_tf.evaluation import evaluate
+from metasgcl_tf.fitting import fit
 from metasgcl_tf.layers.item_loss import SAMPLED
 from metasgcl_tf.mixing import ndcg_of_weights
 from metasgcl_tf.models import MODELS, Hybrid
+from metasgcl_tf.training import build_model
 
 NUM_ITEMS, NUM_USERS, LENGTH, BATCH, STEPS = 30, 40, 6, 8, 20
 SMALL = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "dropout": 0.0}
@@ -131,6 +134,19 @@ def evaluation(name):
     return evaluate(model, split, "test")["masked"]
 
 
+def trial_and_fit():
+    """Validation NDCG@10 by epoch, masked and kept: of a trial of seeds 1 and 2, and of `fit` with seed 2."""
+    from benchmarks.trials import trial  # JAX's own
+
+    small = SMALL | {"max_length": LENGTH, "dropout": 0.2, "batch_size": 6, "learning_rate": 0.01}
+    config = build_config({"data": "-", "model": "sasrec"}, small, {"epochs": 3, "seed": 2})
+    tried = [found.tolist() for found in trial(config, hybrid_split(), [1, 2])]
+    model, history = build_model(config, hybrid_split()), keras.callbacks.History()
+    fit(model, hybrid_split(), config, [history])
+    fitted = [history.history[f"val_{name}"] for name in ("ndcg@10", "kept_ndcg@10")]
+    return {"tried": tried, "fitted": np.transpose(fitted).tolist()}
+
+
 def main(folder, asked):
     found = {"backend": keras.backend.backend(), "losses": {}, "scores": {}, "sampled": {}}
     for name in filter(TRAINED.__contains__, asked):
@@ -150,6 +166,8 @@ def main(folder, asked):
         model.compile(keras.optimizers.Adam(0.01))
         found["sampled"][loss] = losses_of(model)
     found["evaluations"] = {name: evaluation(name) for name in UNTRAINED if name in asked}
+    if "trials" in asked:
+        found["trials"] = trial_and_fit()
     if "mixed_bfloat16" in asked:
         keras.config.set_dtype_policy("mixed_bfloat16")
         model = MODELS["meta_sgcl"](NUM_ITEMS, LENGTH, **SMALL)

@@ -120,6 +120,14 @@ def test_half_precision_trains_on_jax(both, policy):
     assert np.isfinite(values).all() and values[-1] < values[0]
 
 
+@pytest.mark.parametrize("name", ["trials"])
+def test_a_seed_of_a_trial_learns_what_fit_learns(both, name):
+    found = both[2][name]
+    first, second = np.moveaxis(found["tried"], 1, 0)
+    np.testing.assert_allclose(second, found["fitted"], rtol=1e-5)
+    assert (first != second).any()
+
+
 @pytest.mark.parametrize("name", quick_first(jax_side.UNTRAINED))
 def test_full_ranking_on_jax_gives_the_numbers_of_tensorflow(both, name):
     assert both[2]["evaluations"][name] == pytest.approx(jax_side.evaluation(name), rel=1e-5)

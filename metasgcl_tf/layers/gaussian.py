@@ -65,6 +65,7 @@ class GaussianSample(keras.layers.Layer):
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.built = True  # or `fit` on JAX, in search of what to build, takes a pass from the data
 
     def call(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         """`[..., D]` mean and log-variance to a draw of the same shape."""

@@ -68,6 +68,7 @@ class ItemLoss(keras.layers.Layer):
                 name="cumulative", shape=(num_items,), dtype="int32", trainable=False
             )
             self._set_probabilities(np.ones(num_items))
+        self.built = True  # or `fit` on JAX, in search of what to build, takes a pass from the data
 
     def adapt(self, item_counts: np.ndarray) -> None:
         """Takes the sampling probabilities from `[V + 1]` training counts."""

@@ -57,7 +57,8 @@ def probes_block() -> str:
         stopped = "" if each["finished"] else ", stopped"
         by_epoch = ", ".join(f"{epoch}: {values[epoch - 1]:.4f}" for epoch in epochs) + stopped
         changed = ", ".join(f"{key}={value}" for key, value in over_preset(each).items()) or "-"
-        best = f"{max(values):.4f}" + (f" ({len(each['seeds'])} seeds)" if "seeds" in each else "")
+        seeds = each.get("seeds", [1])
+        best = f"{max(values):.4f}" + (f" ({len(seeds)} seeds)" if len(seeds) > 1 else "")
         # Early trials kept nothing of the other protocol.
         kept = each.get("valid_kept_ndcg@10")
         kept = f"{kept[values.index(max(values))]:.4f}" if kept else ""

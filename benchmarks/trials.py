@@ -3,8 +3,9 @@
 Keras' loop hands an accelerator one step at a time, which for models of this size can take longer than the
 step. Here the seeds train side by side, as one model with an axis more, and an epoch is one compiled loop
 over batches that are gathered on the device. Each seed learns as `metasgcl train` has it learn, but that
-every batch is as long as the model allows. Only validation items are ranked, since a trial is to choose
-settings; what is chosen is trained anew. `python -m benchmarks.probes OUT --verdict TEXT` keeps a trial.
+every batch is as long as the model allows and all epochs are trained, whatever the patience. Only validation
+items are ranked, since a trial is to choose settings; what is chosen is trained anew.
+`python -m benchmarks.probes OUT --verdict TEXT` keeps a trial.
 """
 
 import argparse

@@ -29,7 +29,7 @@ from metasgcl_tf.data.splitting import Split, leave_one_out
 from metasgcl_tf.data.windows import Windows, all_position_windows, prefix_windows
 from metasgcl_tf.errors import require
 from metasgcl_tf.fitting import build_optimizer
-from metasgcl_tf.models import SequentialRecommender
+from metasgcl_tf.models import MODELS, SequentialRecommender
 from metasgcl_tf.provenance import made_by
 from metasgcl_tf.results import without_folders, without_places
 from metasgcl_tf.shared_arguments import add_set
@@ -43,9 +43,13 @@ def trial(config: RunConfig, split: Split, seeds: list[int]) -> Iterator[np.ndar
     """Trains a model of each seed; yields after each epoch what `ranker` found, `[seeds, 2]`.
 
     Raises:
-        InputError: a configuration whose seeds do not learn alike from all positions or all prefixes.
+        InputError: the model learns neither from all positions nor from all prefixes, or there is noise.
     """
-    options, length = config.training, config.model_options.get("max_length", 1)
+    options, kind = config.training, MODELS[config.training.model]
+    causal = kind.learns() and kind.training_recipe is pipelines.next_item
+    require(causal, "model", "one that is trained on all positions of one causal pass", options.model)
+    require(not config.data.noise, "noise", "0: each seed has its own", config.data.noise)
+    length = config.model_options["max_length"]
     windows = (prefix_windows if options.every_prefix else all_position_windows)(split, length)
     lengths = windows.end - windows.begin
     batch_size = min(options.batch_size, len(lengths))
@@ -57,9 +61,6 @@ def trial(config: RunConfig, split: Split, seeds: list[int]) -> Iterator[np.ndar
         models.append(build_model(of_seed, split))
         models[-1].compile(build_optimizer(of_seed, steps))
     model = models[-1]
-    causal = model.training_recipe == pipelines.next_item
-    require(causal, "model", "one that is trained on all positions of one causal pass", options.model)
-    require(not config.data.noise, "noise", "0: each seed has its own", config.data.noise)
     batch_of = gatherer(split, windows, length, steps / windows.num_targets, options.every_prefix)
 
     def step(state: State, samples: jax.Array) -> tuple[State, None]:

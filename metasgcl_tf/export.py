@@ -17,7 +17,7 @@ from metasgcl_tf.errors import InputError, require
 from metasgcl_tf.files import writable
 from metasgcl_tf.models.neural import NeuralRecommender
 from metasgcl_tf.reports.model_card import model_card
-from metasgcl_tf.run_folder import Run, load_run, read_metrics
+from metasgcl_tf.run_folder import CONFIG, Run, load_run, read_metrics
 from metasgcl_tf.serving import conversion
 from metasgcl_tf.serving.core import Core
 from metasgcl_tf.serving.endpoints import Serving
@@ -50,10 +50,10 @@ def export(run_folder: str | Path, to: str | Path, *, core_k: int = 100, formats
     require(backend.NAME == "tensorflow", "KERAS_BACKEND", "tensorflow, to export", backend.NAME)
     require(core_k >= 1, "core_k", "at least 1", core_k)
     conversion.check_formats(formats)
-    report = read_metrics(run_folder)
-    run, to = load_run(run_folder), Path(to)
+    report, begun = read_metrics(run_folder), (Path(run_folder) / CONFIG).is_file()
     over = "one whose training is over: `metasgcl train --resume` goes on with it"
-    require(bool(report), "run", over, str(run_folder))
+    require(bool(report) or not begun, "run", over, str(run_folder))
+    run, to = load_run(run_folder), Path(to)
     core_k = min(core_k, run.log.num_items)
     with writable(to, "to"):
         to.mkdir(parents=True, exist_ok=True)

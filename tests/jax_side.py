@@ -1,8 +1,8 @@
 """What `test_jax_backend.py` runs with KERAS_BACKEND=jax, and the same steps for the other side.
 
 `python jax_side.py FOLDER NAME...`: reads the models of these names that TensorFlow saved there, trains and
-scores them, trains SASRec on each sampled loss, Meta-SGCL in half precision if `mixed_bfloat16` is named and
-SASRec twice, as a trial and by `fit`, if `trials` is named, and writes what came out.
+scores them, trains SASRec on each sampled loss, and writes what came out. Also, if named: SASRec by a trial
+and by `fit` (`trials`), Meta-SGCL in half precision (`mixed_bfloat16`), Meta-SGCL killed (`resumed`).
 """
 
 import dataclasses
@@ -13,8 +13,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import polars as pl
+import pytest
 from keras import ops
 
+from metasgcl_tf import checkpoints
 from metasgcl_tf.config import build_config
 from metasgcl_tf.data.interactions import InteractionLog
 from metasgcl_tf.data.splitting import leave_one_out
@@ -24,7 +26,9 @@ from metasgcl_tf.fitting import fit
 from metasgcl_tf.layers.item_loss import SAMPLED
 from metasgcl_tf.mixing import ndcg_of_weights
 from metasgcl_tf.models import MODELS, Hybrid
-from metasgcl_tf.training import build_model
+from metasgcl_tf.run_folder import HISTORY
+from metasgcl_tf.training import build_model, resume, train
+from tests.killing import Killed, assert_same_end, kill_after
 
 NUM_ITEMS, NUM_USERS, LENGTH, BATCH, STEPS = 30, 40, 6, 8, 20
 SMALL = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "dropout": 0.0}
@@ -147,6 +151,26 @@ def trial_and_fit():
     return {"tried": tried, "fitted": np.transpose(fitted).tolist()}
 
 
+def kill_and_resume(folder):
+    """After how many steps Meta-SGCL, killed in its second epoch, ends where it does if nobody kills it."""
+    rows = [f"u{user},i{(user + step) % 12},{step}" for user in range(36) for step in range(18)]
+    (folder / "cycle.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+    short = {"epochs": 3, "checkpoint_steps": 2, "batch_size": 12, "learning_rate": 0.01}
+    small = SMALL | {"max_length": LENGTH, "dropout": 0.2}
+    config = build_config(small, short, {"data": str(folder / "cycle.csv"), "model": "meta_sgcl"})
+    whole, run = folder / "whole", folder / "run"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("metasgcl_tf.run_folder.tidy", lambda run: None)
+        train(config, whole)
+        with pytest.MonkeyPatch.context() as killing, pytest.raises(Killed):
+            kill_after(14, killing)
+            train(config, run)
+        resume(run)
+    assert_same_end(whole, run)
+    assert (whole / HISTORY).read_text() == (run / HISTORY).read_text()
+    return checkpoints.newest(run / checkpoints.FOLDER).notes["step"]
+
+
 def main(folder, asked):
     found = {"backend": keras.backend.backend(), "losses": {}, "scores": {}, "sampled": {}}
     for name in filter(TRAINED.__contains__, asked):
@@ -168,6 +192,8 @@ def main(folder, asked):
     found["evaluations"] = {name: evaluation(name) for name in UNTRAINED if name in asked}
     if "trials" in asked:
         found["trials"] = trial_and_fit()
+    if "resumed" in asked:
+        found["resumed"] = kill_and_resume(folder)
     if "mixed_bfloat16" in asked:
         keras.config.set_dtype_policy("mixed_bfloat16")
         model = MODELS["meta_sgcl"](NUM_ITEMS, LENGTH, **SMALL)

@@ -128,6 +128,11 @@ def test_a_seed_of_a_trial_learns_what_fit_learns(both, name):
     assert (first != second).any()
 
 
+@pytest.mark.parametrize("name", quick_first(["resumed"]))
+def test_a_killed_training_goes_on_to_the_same_end_on_jax(both, name):
+    assert both[2][name] == 27
+
+
 @pytest.mark.parametrize("name", quick_first(jax_side.UNTRAINED))
 def test_full_ranking_on_jax_gives_the_numbers_of_tensorflow(both, name):
     assert both[2]["evaluations"][name] == pytest.approx(jax_side.evaluation(name), rel=1e-5)

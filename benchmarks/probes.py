@@ -40,11 +40,6 @@ def probe(run: Path, verdict: str) -> dict:
     }
 
 
-def settings_of(kept: dict) -> tuple:
-    """What tells one trial from another."""
-    return kept["config"], kept.get("seeds", kept["config"]["seed"])
-
-
 def probes_block() -> str:
     """Every probe in a line, by data set and model, the best first."""
     found = json.loads(PROBES.read_text(encoding="utf-8"))
@@ -57,11 +52,11 @@ def probes_block() -> str:
         stopped = "" if each["finished"] else ", stopped"
         by_epoch = ", ".join(f"{epoch}: {values[epoch - 1]:.4f}" for epoch in epochs) + stopped
         changed = ", ".join(f"{key}={value}" for key, value in over_preset(each).items()) or "-"
-        seeds = each.get("seeds", [1])
-        best = f"{max(values):.4f}" + (f" ({len(seeds)} seeds)" if len(seeds) > 1 else "")
+        seeds, best_at = each.get("seeds", [1]), values.index(max(values))
+        best = f"{values[best_at]:.4f}" + (f" ({len(seeds)} seeds)" if len(seeds) > 1 else "")
         # Early trials kept nothing of the other protocol.
-        kept = each.get("valid_kept_ndcg@10")
-        kept = f"{kept[values.index(max(values))]:.4f}" if kept else ""
+        of_kept = each.get("valid_kept_ndcg@10")
+        kept = f"{of_kept[best_at]:.4f}" if of_kept else ""
         rows.append(
             [each["data"], name_of_run(each), plain(changed), by_epoch, best, kept, plain(each["verdict"])]
         )
@@ -76,6 +71,7 @@ if __name__ == "__main__":
     new = probe(arguments.run, arguments.verdict)
     check_clean(arguments.run, new["commit"])
     kept = json.loads(PROBES.read_text(encoding="utf-8")) if PROBES.exists() else []
-    others = [each for each in kept if settings_of(each) != settings_of(new)]
+    same = (new["config"], new.get("seeds"))
+    others = [each for each in kept if (each["config"], each.get("seeds")) != same]
     PROBES.write_text(json.dumps([*others, new], indent=1) + "\n", encoding="utf-8")
     print(PROBES)

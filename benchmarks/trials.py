@@ -22,7 +22,8 @@ import numpy as np
 from jax import numpy as jnp
 
 from metasgcl_tf import backend, metrics
-from metasgcl_tf.cli import parse_settings
+from metasgcl_tf.cli import given_options, parse_settings
+from metasgcl_tf.comparison_arguments import seeds
 from metasgcl_tf.config import RunConfig, build_config
 from metasgcl_tf.data import pipelines
 from metasgcl_tf.data.splitting import Split, leave_one_out
@@ -32,7 +33,7 @@ from metasgcl_tf.fitting import build_optimizer
 from metasgcl_tf.models import MODELS, SequentialRecommender
 from metasgcl_tf.provenance import made_by
 from metasgcl_tf.results import without_folders, without_places
-from metasgcl_tf.shared_arguments import add_set
+from metasgcl_tf.shared_arguments import add_data, add_model, add_settings
 from metasgcl_tf.training import build_model, load_log
 
 State = list[list[jax.Array]]  # values of a model's groups of variables, as Keras' steps take and return them
@@ -71,7 +72,8 @@ def trial(config: RunConfig, split: Split, seeds: list[int]) -> Iterator[np.ndar
         return jax.vmap(of_one)(state, samples), None
 
     run_epoch = jax.jit(lambda state, plan: jax.lax.scan(step, state, plan)[0], donate_argnums=0)
-    rank = jax.jit(lambda state: jax.lax.map(ranker(model, split), state))
+    rank_one = ranker(model, split)  # gathers the histories, once
+    rank = jax.jit(lambda state: jax.lax.map(rank_one, state))
     state = jax.tree.map(lambda *values: jnp.stack(values), *map(values_of, models))
     for epoch in range(options.epochs):
         plans = [pipelines.epoch_plan(lengths, np.array([length]), batch_size, s, epoch) for s in seeds]
@@ -143,28 +145,25 @@ def main() -> None:
     """Trains, prints each epoch and writes it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trials", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    for name in ("data", "preset", "model", "variant"):
-        add(f"--{name}", help="as of `metasgcl train`")
-    add("--seeds", default="1,2", help="comma-separated (default 1,2)")
-    add_set(parser, "as of `metasgcl train`")
+    add_data(parser)
+    add_model(parser)
+    add_settings(parser)
+    add("--seeds", type=seeds, default=[1, 2], metavar="N,N,...", help="trained side by side (default 1,2)")
     add("--out", type=Path, required=True, help="a .json file, written after each epoch")
     arguments = parser.parse_args()
     if backend.NAME != "jax":
         raise SystemExit("It needs KERAS_BACKEND=jax.")
-    named = {key: getattr(arguments, key) for key in ("data", "preset", "model", "variant")}
-    given = {key: value for key, value in named.items() if value is not None}
-    config = build_config(parse_settings(arguments.set), given)
-    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    config = build_config(parse_settings(arguments.set), given_options(arguments))
     flat, made = without_places(config.flat()), made_by()
     made["command"] = without_folders(made["command"])
 
     figures: list[np.ndarray] = []  # of each epoch, [seeds, 2]
-    for found in trial(config, leave_one_out(load_log(config)), seeds):
+    for found in trial(config, leave_one_out(load_log(config)), arguments.seeds):
         figures.append(found.astype(float))
         masked, kept = np.mean(figures, axis=1).round(5).T.tolist()
         print(f"epoch {len(figures):3}  valid NDCG@10 {masked[-1]:.4f}  seen kept {kept[-1]:.4f}", flush=True)
         report = {
-            **{"data": flat["data"], "config": flat, "seeds": seeds},
+            **{"data": flat["data"], "config": flat, "seeds": arguments.seeds},
             "finished": len(figures) == config.training.epochs,
             **{"valid_ndcg@10": masked, "valid_kept_ndcg@10": kept},
             "by_seed": np.round(figures, 5).tolist(),

@@ -153,8 +153,6 @@ def trial_and_fit():
 
 def kill_and_resume(folder):
     """After how many steps Meta-SGCL, killed in its second epoch, ends where it does if nobody kills it."""
-    rows = [f"u{user},i{(user + step) % 12},{step}" for user in range(36) for step in range(18)]
-    (folder / "cycle.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
     short = {"epochs": 3, "checkpoint_steps": 2, "batch_size": 12, "learning_rate": 0.01}
     small = SMALL | {"max_length": LENGTH, "dropout": 0.2}
     config = build_config(small, short, {"data": str(folder / "cycle.csv"), "model": "meta_sgcl"})

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ each_trained = pytest.mark.parametrize("name", quick_first(jax_side.TRAINED))
 
 
 @pytest.fixture(scope="module")
-def both(request, tmp_path_factory):
+def both(request, tmp_path_factory, cyclic_log):
     """Models saved by TensorFlow, trained by both backends; what each found. Those that a test asks for."""
     mine = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
     asked = set().union(*(item.callspec.params.values() for item in mine))
@@ -40,6 +41,7 @@ def both(request, tmp_path_factory):
         asked.add("sasrec")
     names = [name for name in jax_side.TRAINED if name in asked]
     folder = tmp_path_factory.mktemp("backends")
+    shutil.copy(cyclic_log, folder)
     ours = {"losses": {}, "scores": {}, "items": {}, "ranking": {}}
     for name in names:
         keras.utils.set_random_seed(1)

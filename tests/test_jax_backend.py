@@ -122,7 +122,7 @@ def test_half_precision_trains_on_jax(both, policy):
     assert np.isfinite(values).all() and values[-1] < values[0]
 
 
-@pytest.mark.parametrize("name", ["trials"])
+@pytest.mark.parametrize("name", quick_first(["trials"]))
 def test_a_seed_of_a_trial_learns_what_fit_learns(both, name):
     found = both[2][name]
     first, second = np.moveaxis(found["tried"], 1, 0)

@@ -40,19 +40,20 @@ def outcome(search, folder):
     return [(t.name, t.values, t.status, t.score, t.history, t.best_epoch) for t in trials]
 
 
-OTHERS = [pytest.param(tuner, marks=pytest.mark.slow) for tuner in ("bayesian", "grid", "hyperband")]
+# Tuner, and every which write it is killed at; a trial writes ten times. Bayesian proposals take long.
+DEARER = [("bayesian", 11), ("grid", 1), ("hyperband", 1), ("random", 1)]
+KILLS = [("random", 3), *(pytest.param(*each, marks=pytest.mark.slow) for each in DEARER)]
 
 
-@pytest.mark.parametrize("tuner", ["random", *OTHERS])
+@pytest.mark.parametrize(("tuner", "every"), KILLS)
 def test_wherever_it_is_killed_the_search_ends_the_same(
-    make_search, search_made_up, made_up_trials, killer, tmp_path, tuner
+    make_search, search_made_up, made_up_trials, killer, tmp_path, tuner, every
 ):
     search = make_search(SMALL, tuner, epochs=3)  # Hyperband's fourth goes on with one of three
     search_made_up(search, tmp_path / "whole", TRIALS)
     whole, writes = outcome(search, tmp_path / "whole"), killer.writes
     assert len(whole) == TRIALS and all(trial[2] == "COMPLETED" for trial in whole)
     assert writes > 8 * TRIALS
-    every = 11 if tuner == "bayesian" else 1  # whose proposals take long
     for at in range(1, writes + 1, every):
         for before in (True, False):
             folder = tmp_path / f"{at}-{before}"

@@ -23,9 +23,10 @@ CLOTHING = FROM_COUNTS | {
     **{"dropout": 0.2, "input_norm": False, "target_decay": 0.7, "weight_decay": 1.0, "epochs": 6},
     **{"seen_margin": 1.5, "num_negatives": 1024},  # negatives: of a sampled loss, where one is chosen
 }
+# Long histories of few items, each seen hundreds of times: many blocks, little to hold back.
 MOVIES = {
-    **{"max_length": 200, "hidden_dim": 128, "weight_decay": 0.1, "cosine_decay": True},
-    **{"batch_size": 64, "learning_rate": 0.002},
+    **{"max_length": 200, "hidden_dim": 128, "dropout": 0.1, "weight_decay": 0.1, "cosine_decay": True},
+    **{"cooccurrence_start": True, "batch_size": 16, "learning_rate": 0.001},
 }
 
 # Data set -> model -> configuration keys.
@@ -68,8 +69,13 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "item_cooccurrence": {"recency_decay": 0.9, "history_power": 0.5, "target_power": 0.0},
     },
     "ml-1m": {
-        "meta_sgcl": MOVIES | {"cooccurrence_start": True, "kl_weight": 0.001, "epochs": 36, "patience": 36},
-        "sasrec": MOVIES | {"num_layers": 3, "epochs": 40, "patience": 40},
+        "meta_sgcl": MOVIES
+        | {
+            **{"num_layers": 6, "num_decoder_layers": 2, "kl_weight": 0.001},
+            **{"epochs": 10, "patience": 10},
+        },
+        # As deep as Meta-SGCL's encoder and decoder, and trained as long by the clock.
+        "sasrec": MOVIES | {"num_layers": 8, "epochs": 12, "patience": 12},
         "item_cooccurrence": {
             "max_distance": 5,
             "distance_decay": 0.7,

@@ -160,13 +160,13 @@ def main() -> None:
     figures: list[np.ndarray] = []  # of each epoch, [seeds, 2]
     for found in trial(config, leave_one_out(load_log(config)), arguments.seeds):
         figures.append(found.astype(float))
-        masked, kept = np.mean(figures, axis=1).round(5).T.tolist()
+        masked, kept = np.mean(figures, axis=1).round(6).T.tolist()
         print(f"epoch {len(figures):3}  valid NDCG@10 {masked[-1]:.4f}  seen kept {kept[-1]:.4f}", flush=True)
         report = {
             **{"data": flat["data"], "config": flat, "seeds": arguments.seeds},
             "finished": len(figures) == config.training.epochs,
             **{"valid_ndcg@10": masked, "valid_kept_ndcg@10": kept},
-            "by_seed": np.round(figures, 5).tolist(),
+            "by_seed": np.round(figures, 6).tolist(),
         }
         arguments.out.write_text(json.dumps(report | made, indent=1) + "\n", encoding="utf-8")
 

@@ -74,7 +74,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             **{"num_layers": 6, "num_decoder_layers": 2, "kl_weight": 0.001},
             **{"epochs": 10, "patience": 10},
         },
-        # As deep as Meta-SGCL's encoder and decoder, and trained as long by the clock.
+        # As deep as Meta-SGCL's encoder and decoder, and trained about as long by the clock.
         "sasrec": MOVIES | {"num_layers": 8, "epochs": 12, "patience": 12},
         "item_cooccurrence": {
             "max_distance": 5,

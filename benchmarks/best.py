@@ -12,7 +12,7 @@ from metasgcl_tf.reports.tables import PROTOCOLS
 
 RESULTS = Path(__file__).parent / "results" / "paper"
 DATA = ("toys", "clothing", "ml-1m")
-OURS = ("hybrid:meta_sgcl", "meta_sgcl", "sasrec")
+OURS = ("hybrid:meta_sgcl", "meta_sgcl", "sasrec", "item_cooccurrence")
 SHOWN = tuple((protocol, name) for protocol in PROTOCOLS for name in ("hr@10", "ndcg@10"))
 HEAD = ["data", "model", *(f"{name.upper()}, {protocol}" for protocol, name in SHOWN), "seeds"]
 PAPER = "Meta-SGCL in its paper"
@@ -29,7 +29,9 @@ def best_block() -> str:
     rows = []
     for data in DATA:
         for name in OURS:
-            runs = [measured(path) for path in sorted((RESULTS / data).glob(f"{file_name(name)}-seed?.json"))]
+            # What only counts has no seed.
+            forms = (f"{file_name(name)}.json", f"{file_name(name)}-seed?.json")
+            runs = [measured(path) for form in forms for path in sorted((RESULTS / data).glob(form))]
             found = [[run["test"][protocol][metric] for run in runs] for protocol, metric in SHOWN]
             cells = [number(**mean_and_deviation(values)) for values in found]
             rows.append([data, title_of(name), *cells, str(len(runs))])

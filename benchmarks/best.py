@@ -3,14 +3,16 @@
 from pathlib import Path
 
 from benchmarks.measured import measured
-from metasgcl_tf.names import file_name, title_of
+from metasgcl_tf.names import title_of
 from metasgcl_tf.reports import paper
 from metasgcl_tf.reports.leaderboard import mean_and_deviation
 from metasgcl_tf.reports.leaderboard_files import number
 from metasgcl_tf.reports.markdown import markdown_table
 from metasgcl_tf.reports.tables import PROTOCOLS
+from metasgcl_tf.run_plan import planned, seeds_of
 
 RESULTS = Path(__file__).parent / "results" / "paper"
+SEEDS = range(1, 10)
 DATA = ("toys", "clothing", "ml-1m")
 OURS = ("hybrid:meta_sgcl", "meta_sgcl", "sasrec", "item_cooccurrence")
 SHOWN = tuple((protocol, name) for protocol in PROTOCOLS for name in ("hr@10", "ndcg@10"))
@@ -29,9 +31,8 @@ def best_block() -> str:
     rows = []
     for data in DATA:
         for name in OURS:
-            # What only counts has no seed.
-            forms = (f"{file_name(name)}.json", f"{file_name(name)}-seed?.json")
-            runs = [measured(path) for form in forms for path in sorted((RESULTS / data).glob(form))]
+            plans = [planned(name, seed, {}, RESULTS / data, kept=True) for seed in seeds_of(name, SEEDS)]
+            runs = [measured(each.kept) for each in plans if each.kept.exists()]
             found = [[run["test"][protocol][metric] for run in runs] for protocol, metric in SHOWN]
             cells = [number(**mean_and_deviation(values)) for values in found]
             rows.append([data, title_of(name), *cells, str(len(runs))])
